@@ -23,12 +23,11 @@ use lambda_runtime::{Context, LambdaEvent};
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
 use shared::app::{
-    AgentDeletion, Agents, DeadLetterHandler, KeyPorts, Purger, Readiness, RequestRates, Room,
+    AgentPurger, Agents, DeadLetterHandler, KeyPorts, Purger, Readiness, RequestRates, Room,
     Runner, Sweeper, Tasks, TenantSlots, Waits, WorkTimes,
 };
 use shared::config::Environment;
-use shared::domain::{CacheRules, CacheTerms, TenantId};
-use shared::policy::admission::CompatibleServer;
+use shared::domain::{CacheRules, CacheTerms, Provider, TenantId};
 use shared::policy::{
     Backoff, Breaker, BreakerSettings, CacheSettings, Cached, DailyCaps, Fallback, Metered,
     PriceTable, Retry, RetryBudget,
@@ -435,7 +434,12 @@ impl Ports {
         let (keys, tenants, check) = ports.use_cases();
         let key = "api-key".to_owned();
         router(Api {
-            agents: Agents::new(self.store(), CompatibleServer::Present, self.time()),
+            agents: Agents {
+                store: self.store(),
+                retention: self.store(),
+                providers: Provider::ALL.to_vec(),
+                clock: self.time(),
+            },
             waits: Waits::new(tasks.clone(), Arc::new(MemorySlots::default()), None),
             tasks,
             readiness: Arc::new(Readiness::new(Vec::new(), self.time())),
@@ -487,8 +491,7 @@ impl Ports {
                 keep_for: None,
                 clock: self.time(),
             },
-            agents: AgentDeletion {
-                agents: self.store(),
+            agents: AgentPurger {
                 retention: self.store(),
                 clock: self.time(),
             },

@@ -121,7 +121,7 @@ async fn dynamodb_keeps_the_contract_of_retention() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dynamodb_keeps_the_contract_of_the_deletion_of_agents() {
+async fn dynamodb_keeps_the_contract_of_archived_agents() {
     let aws = LocalAws::from_env().await;
     let table = aws.create_state_table().await;
     let agents = Arc::new(DynamoAgentStore::new(aws.dynamodb(), table.as_str()));

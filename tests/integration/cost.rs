@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::app::{NewTask, Room, RunOutcome, Runner, Tasks, WorkTimes};
+use shared::app::{NewTask, Room, RunOutcome, Runner, Tasks, VersionChoice, WorkTimes};
 use shared::domain::{
     AgentId, BuiltinTool, CacheRules, CacheUse, LimitChanges, TaskInput, TaskStatus, ToolCall,
     ToolRunner,
@@ -21,7 +21,7 @@ use shared::testing::{ManualClock, Reply, ScriptedModel, ScriptedTools};
 use tests::{CallCounter, LocalAws};
 
 #[track_caller]
-fn check_calls<const N: usize>(calls: &CallCounter, expected: [(&str, u32); N]) {
+pub(crate) fn check_calls<const N: usize>(calls: &CallCounter, expected: [(&str, u32); N]) {
     let expected: BTreeMap<String, u32> = expected
         .into_iter()
         .map(|(name, count)| (name.to_owned(), count))
@@ -431,9 +431,10 @@ async fn a_change_of_a_task_costs_the_same_however_long_its_history() {
     aws.delete_table(&table).await;
 }
 
-fn new_task(agent: AgentId, key: &str) -> NewTask {
+pub(crate) fn new_task(agent: AgentId, key: &str) -> NewTask {
     NewTask {
         agent,
+        version: VersionChoice::Newest,
         input: TaskInput::new("hello".to_owned()).unwrap(),
         cache_use: CacheUse::default(),
         limits: LimitChanges::default(),

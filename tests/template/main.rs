@@ -32,6 +32,8 @@ fn environment() -> Environment {
         ("API_KEY_PEPPER_SECRET", "pepper"),
         ("RUNBOOK_URL", "docs/operations.md"),
         ("API_KEY_GRACE_SECONDS", "3600"),
+        ("ANTHROPIC_AVAILABLE", "true"),
+        ("OPENAI_AVAILABLE", "false"),
         ("ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
         ("OPENAI_BASE_URL", "https://api.openai.com"),
         ("EPHEMERAL_TABLE", "ephemeral"),
@@ -108,7 +110,7 @@ fn the_list_of_metrics_is_the_codes() {
 }
 
 /// What the documents promise and only the deployment can keep.
-const PROMISED: [(&str, &str); 15] = [
+const PROMISED: [(&str, &str); 17] = [
     // docs/architecture.md: batches of 10; only the failed messages come back, five times at most.
     (
         "ExecutorFunction Properties Events Tasks Properties BatchSize",
@@ -151,6 +153,15 @@ const PROMISED: [(&str, &str); 15] = [
     (
         "CleanupFunction Properties Events EveryMinute Properties ScheduleExpression",
         "rate(1 minute)",
+    ),
+    // docs/api.md: a provider is available if there is a key, or a server of the deployment's own.
+    (
+        "ApiFunction Properties Environment Variables ANTHROPIC_AVAILABLE",
+        "!If [CallsAnthropic, \"true\", \"false\"]",
+    ),
+    (
+        "ApiFunction Properties Environment Variables OPENAI_AVAILABLE",
+        "!If [CallsOpenAi, \"true\", \"false\"]",
     ),
     // samconfig.toml: an API or a watchdog that has its concurrency reserved.
     (

@@ -33,6 +33,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
+/// A JSON merge patch (RFC 7396) as it was sent, also as plain JSON.
+pub(crate) struct MergePatch(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for MergePatch {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let headers = request.headers();
+        if !is_of_type(headers, "application/merge-patch+json") && !is_json(headers) {
+            return Err(Problem::wrong_patch_type());
+        }
+        check_coding(headers)?;
+        bytes(request, state).await.map(Self)
+    }
+}
+
 /// A JSON object that may be left out, with the whole body, for the default.
 pub(crate) struct OptionalBody<T>(pub(crate) T);
 
@@ -64,6 +80,10 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
     if !is_json(headers) {
         return Err(Problem::wrong_content_type());
     }
+    check_coding(headers)
+}
+
+fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
     let codings = headers
         .get_all(CONTENT_ENCODING)
         .iter()
@@ -79,12 +99,16 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
+    is_of_type(headers, "application/json")
+}
+
+fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
     let content_type = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
+    essence.trim().eq_ignore_ascii_case(wanted)
 }
 
 /// A `T` that was a JSON object. Serde would also read a struct from an array of its fields.

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use shared::config::{ConfigError, Environment};
-use shared::policy::admission::CompatibleServer;
+use shared::domain::Provider;
 
 /// The settings of the API function, from its environment variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,9 +24,9 @@ pub struct Config {
     pub api_key_grace: Duration,
     /// `RUNBOOK_URL`: the URL of the runbook.
     pub runbook_url: String,
-    /// `OPENAI_COMPATIBLE_BASE_URL`: only whether it is set, so whether the executor can call such
-    /// a server.
-    pub compatible_server: CompatibleServer,
+    /// `ANTHROPIC_AVAILABLE`, `OPENAI_AVAILABLE` and `OPENAI_COMPATIBLE_BASE_URL`: the providers
+    /// that the executor can call; of the last variable only whether it is set.
+    pub providers: Vec<Provider>,
     /// `TENANT_MAX_WAITS`: the most requests of one tenant that wait for tasks at once; 0 for any
     /// number.
     pub tenant_max_waits: Option<NonZeroU32>,
@@ -43,11 +43,26 @@ impl Config {
             api_key_pepper_secret: environment.required("API_KEY_PEPPER_SECRET")?,
             api_key_grace: Duration::from_secs(environment.parsed("API_KEY_GRACE_SECONDS")?),
             runbook_url: environment.required("RUNBOOK_URL")?,
-            compatible_server: match environment.optional("OPENAI_COMPATIBLE_BASE_URL") {
-                Some(_) => CompatibleServer::Present,
-                None => CompatibleServer::Absent,
-            },
+            providers: providers(environment)?,
             tenant_max_waits: NonZeroU32::new(environment.parsed("TENANT_MAX_WAITS")?),
         })
     }
+}
+
+fn providers(environment: &Environment) -> Result<Vec<Provider>, ConfigError> {
+    let available = [
+        (
+            Provider::Anthropic,
+            environment.parsed("ANTHROPIC_AVAILABLE")?,
+        ),
+        (Provider::OpenAi, environment.parsed("OPENAI_AVAILABLE")?),
+        (
+            Provider::OpenAiCompatible,
+            environment.optional("OPENAI_COMPATIBLE_BASE_URL").is_some(),
+        ),
+    ];
+    let available = available
+        .into_iter()
+        .filter(|(_, is_available)| *is_available);
+    Ok(available.map(|(provider, _)| provider).collect())
 }

@@ -12,9 +12,11 @@ pub mod config;
 mod dead_letters;
 mod delivery;
 mod edge;
+mod etag;
 mod json;
 mod keys;
 mod limits;
+mod models;
 mod path;
 mod problem;
 mod query;
@@ -69,7 +71,22 @@ pub fn router(api: Api) -> Router {
             "/agents",
             get(agents::list_agents).post(agents::create_agent),
         )
-        .route("/agents/{id}", get(agents::find_agent))
+        .route(
+            "/agents/{id}",
+            get(agents::find_agent)
+                .patch(agents::patch_agent)
+                .delete(agents::archive_agent),
+        )
+        .route("/agents/{id}/versions", get(agents::list_versions))
+        .route("/agents/{id}/versions/{number}", get(agents::find_version))
+        .route("/agents/{id}/aliases", get(agents::list_aliases))
+        .route(
+            "/agents/{id}/aliases/{name}",
+            get(agents::find_alias)
+                .put(agents::set_alias)
+                .delete(agents::remove_alias),
+        )
+        .route("/models", get(models::list_models))
         .route("/tasks", get(tasks::list_tasks).post(tasks::submit_task))
         .route(
             "/tasks/{id}",

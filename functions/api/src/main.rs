@@ -13,8 +13,8 @@ use lambda_http::Error;
 use shared::app::{Agents, KeyPorts, Readiness, RequestRates, Tasks, Waits};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{TenantId, Timestamp};
-use shared::ports::Clock;
 use shared::ports::clock::SystemClock;
+use shared::ports::{Clock, Dependency};
 use shared::queue::{SqsTaskQueue, sqs};
 use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config};
@@ -65,18 +65,21 @@ async fn main() -> Result<(), Error> {
     let (keys, tenants, check) = ports.use_cases();
     let deployment_key =
         DeploymentKey::new(secrets, config.api_key_secret, config.api_key_grace, home);
+    let dependencies: Vec<(_, Arc<dyn Dependency>)> = vec![
+        ("the state table", store),
+        ("the task queue", queue),
+        ("the API key's secret", Arc::new(deployment_key.clone())),
+    ];
     let api = Api {
-        agents: Agents::new(agents(), config.compatible_server, Arc::new(SystemClock)),
+        agents: Agents {
+            store: agents(),
+            retention: agents(),
+            providers: config.providers,
+            clock: Arc::new(SystemClock),
+        },
         waits: Waits::new(tasks.clone(), Arc::new(wait_slots), config.tenant_max_waits),
         tasks,
-        readiness: Arc::new(Readiness::new(
-            vec![
-                ("the state table", store),
-                ("the task queue", queue),
-                ("the API key's secret", Arc::new(deployment_key.clone())),
-            ],
-            Arc::new(SystemClock),
-        )),
+        readiness: Arc::new(Readiness::new(dependencies, Arc::new(SystemClock))),
         keys,
         tenants,
         auth: Auth {

@@ -4,10 +4,11 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use shared::domain::{AgentId, KeyId, TaskId, TenantId};
+use shared::domain::{AgentId, AliasName, Invalid, KeyId, TaskId, TenantId};
 use tracing::Span;
 
 use crate::problem::Problem;
+use crate::query::refused;
 
 /// What a route's id is the id of.
 pub(crate) trait Subject {
@@ -52,6 +53,20 @@ impl<S: Send + Sync> FromRequestParts<S> for PathNumber {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         parameter(parts, state, "number").await.map(Self)
+    }
+}
+
+/// The `{name}` of a route: the name of an alias. A text that no alias can have is refused.
+pub(crate) struct PathAlias(pub(crate) AliasName);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathAlias {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let name: String = parameter(parts, state, "name").await?;
+        name.parse()
+            .map(Self)
+            .map_err(|Invalid { reason, .. }| refused("name", &reason))
     }
 }
 

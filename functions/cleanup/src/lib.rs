@@ -13,8 +13,7 @@ use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde::Deserialize;
 use serde_json::Value;
 use shared::app::{
-    AgentDeletion, AgentPurgeSummary, DeadLetterHandler, PurgeSummary, Purger, SweepSummary,
-    Sweeper,
+    AgentPurgeSummary, AgentPurger, DeadLetterHandler, PurgeSummary, Purger, SweepSummary, Sweeper,
 };
 use shared::domain::{Causes, Timestamp, TraceHeader, whole_millis};
 use shared::metric;
@@ -31,8 +30,8 @@ pub struct Cleanup {
     pub sweeper: Sweeper,
     /// Deletes tasks that their clients deleted or that ended long ago.
     pub purger: Purger,
-    /// Deletes agents that their clients deleted.
-    pub agents: AgentDeletion,
+    /// Removes agents that their clients archived.
+    pub agents: AgentPurger,
     /// Handles the messages in the dead-letter queue.
     pub undelivered: DeadLetterHandler,
 }
@@ -158,19 +157,25 @@ impl Cleanup {
         Ok(())
     }
 
-    /// Deletes the agents whose deletion is due, in the time that is left after that.
+    /// Removes the archived agents that no task names, in the time that is left after that.
     async fn purge_agents(&self, until: Timestamp) -> Result<(), StoreError> {
         let purged = self.agents.purge(until).await.inspect_err(|error| {
-            tracing::error!(error = %Causes(error), "agent deletion aborted: store error");
+            tracing::error!(error = %Causes(error), "removal of archived agents aborted: store error");
         })?;
         if purged != AgentPurgeSummary::default() {
             let AgentPurgeSummary {
                 deleted,
-                restored,
+                named,
                 failed,
                 unfinished,
             } = purged;
-            tracing::info!(deleted, restored, failed, unfinished, "agents deleted");
+            tracing::info!(
+                deleted,
+                named,
+                failed,
+                unfinished,
+                "archived agents checked"
+            );
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use cleanup::Cleanup;
 use cleanup::config::Config;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
-use shared::app::{AgentDeletion, DeadLetterHandler, Purger, Sweeper};
+use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper};
 use shared::config::{ConfigError, Environment};
 use shared::domain::Timestamp;
 use shared::ports::Clock;
@@ -37,8 +37,7 @@ async fn main() -> Result<(), Error> {
         keep_for: config.task_retention,
         clock: Arc::new(SystemClock),
     };
-    let agents = AgentDeletion {
-        agents: Arc::new(agents.clone()),
+    let agents = AgentPurger {
         retention: Arc::new(agents),
         clock: Arc::new(SystemClock),
     };

@@ -13,10 +13,10 @@ use std::time::Duration;
 use cleanup::{Cleanup, CleanupError};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
-use shared::app::{AgentDeletion, DeadLetterHandler, Purger, Sweeper};
-use shared::domain::{FailureCode, Task, TaskState, TraceHeader};
+use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper};
+use shared::domain::{Agent, FailureCode, Task, TaskState, TraceHeader};
 use shared::ports::clock::SystemClock;
-use shared::ports::{Clock, TaskMessage, TaskStore};
+use shared::ports::{AgentRetention, AgentStore, Clock, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{Service, logs, traces};
 use shared::testing::{
@@ -50,8 +50,7 @@ async fn handle(
         keep_for: Some(Duration::from_hours(1)),
         clock: Arc::<ManualClock>::clone(&clock),
     };
-    let agents = AgentDeletion {
-        agents: tasks(),
+    let agents = AgentPurger {
         retention: tasks(),
         clock: Arc::<ManualClock>::clone(&clock),
     };
@@ -181,6 +180,34 @@ async fn undeliverable_task_is_dead_lettered_and_others_are_left() {
     assert_eq!(stored(&store, &unlucky).await, Some(unlucky.clone()));
     running.claim(lease, samples::after(1)).unwrap();
     assert_eq!(stored(&store, &running).await, Some(running));
+}
+
+#[tokio::test]
+async fn the_schedule_removes_archived_agents_that_no_task_names() {
+    let (store, queue) = (MemoryStore::default(), MemoryQueue::default());
+    let tenant = samples::tenant("acme");
+    let [free, named] = [samples::agent(&tenant), samples::agent(&tenant)];
+    for agent in [&free, &named] {
+        AgentStore::create(&store, agent).await.unwrap();
+        let (long_ago, due_at) = (samples::START, samples::after(60));
+        let archived = store.archive(&tenant, agent.id, long_ago, due_at).await;
+        assert!(archived.unwrap());
+    }
+    let task = samples::task(&named, samples::START);
+    TaskStore::create(&store, &task).await.unwrap();
+    let (heard, _listening) = hear();
+    let event: Value = serde_json::from_str(EVENT).unwrap();
+    handle(event, store.clone(), &queue).await.unwrap();
+    let left = async |agent: &Agent| {
+        let version = store.version(&tenant, agent.version_ref()).await;
+        version.unwrap()
+    };
+    assert_eq!(left(&free).await, None);
+    assert_eq!(left(&named).await, Some(named.clone()));
+    let log = heard.text();
+    for told in ["archived agent removed", "archived agents checked"] {
+        assert_eq!(log.matches(told).count(), 1, "{log}");
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use cleanup::Cleanup;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
-use shared::app::{AgentDeletion, DeadLetterHandler, Purger, Sweeper};
+use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper};
 use shared::config::Environment;
 use shared::ports::{Clock, TaskStore};
 use shared::telemetry::{Service, start, write_metrics};
@@ -45,8 +45,7 @@ async fn an_overdue_task_that_cannot_be_changed_is_counted() {
     };
     let mut context = Context::default();
     context.deadline = clock.now().plus(Duration::from_mins(1)).as_millis();
-    let agents = AgentDeletion {
-        agents: Arc::<MemoryStore>::clone(&tasks),
+    let agents = AgentPurger {
         retention: Arc::<MemoryStore>::clone(&tasks),
         clock: Arc::<ManualClock>::clone(&clock),
     };

@@ -1,94 +1,195 @@
-//! Creating and reading agents.
+//! Creating, reading, changing and archiving agents.
+//!
+//! A change reads the agent, makes the change, and stores it if nobody else changed the agent in
+//! between; else it begins again with what the other left. So no change is lost.
 
 use std::sync::Arc;
 
 use super::AppError;
+use super::agent_purge::LONGEST_SUBMISSION;
 use super::span::record;
 use crate::domain::{
-    Agent, AgentConfig, AgentId, Invalid, Limits, ModelChain, ModelChoice, TenantId,
-    ToolDefinition, Unlisted,
+    Agent, AgentConfig, AgentHead, AgentId, AgentVersion, AliasName, AliasRefused, AliasSet,
+    Causes, Invalid, Provider, Switch, TenantId, Unlisted,
 };
 use crate::policy::admission::{Admission, CompatibleServer, output_refusals};
+use crate::policy::catalog::Catalog;
 use crate::policy::schemas;
-use crate::ports::{AgentStore, Clock, Page, PageRequest, UnreadableAgent};
+use crate::ports::{
+    AgentRetention, AgentStore, Clock, Page, PageRequest, StoreError, UnreadableAgent,
+};
+
+/// How often a change is tried. Each failure means that another writer changed the agent.
+const MOST_TRIES: usize = 8;
+
+/// An agent as its client wants it, in the right form; its models are not checked yet.
+#[derive(Debug, Clone)]
+pub struct AgentDraft {
+    /// What it does.
+    pub config: AgentConfig,
+    /// For each model of its chain, whether it may be unknown to the price table.
+    pub unlisted: Vec<Unlisted>,
+    /// Whether it works.
+    pub switch: Switch,
+}
 
 /// The use cases on agents.
 #[derive(Clone)]
 pub struct Agents {
-    store: Arc<dyn AgentStore>,
-    compatible_server: CompatibleServer,
-    clock: Arc<dyn Clock>,
+    /// The store of agents.
+    pub store: Arc<dyn AgentStore>,
+    /// The part of it that archives agents.
+    pub retention: Arc<dyn AgentRetention>,
+    /// The providers that this deployment can call.
+    pub providers: Vec<Provider>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Agents {
-    /// Agents in `store`. `compatible_server` says whether the deployment has a server for models
-    /// of `openai_compatible`.
-    pub fn new(
-        store: Arc<dyn AgentStore>,
-        compatible_server: CompatibleServer,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self {
-            store,
-            compatible_server,
-            clock,
-        }
-    }
-
-    /// Every rule that a model of a new agent with this cap on cost breaks, at pointers relative to
-    /// the model: somebody must serve it, it must be known, unless its owner allows otherwise, have
-    /// a price where a cap needs one, and take its settings.
-    pub fn refusals(
-        &self,
-        model: &ModelChoice,
-        unlisted: Unlisted,
-        max_cost_micro_usd: Option<u64>,
-    ) -> Vec<Invalid> {
-        let (now, compatible_server) = (self.clock.now(), self.compatible_server);
-        Admission {
-            now,
-            max_cost_micro_usd,
-            compatible_server,
-        }
-        .refusals(model, unlisted)
-    }
-
-    /// Every rule of the chain's providers that the tools and limits of a new agent break, at
-    /// pointers from its root. What can be repaired without a change of meaning breaks none.
-    pub fn provider_refusals(
-        &self,
-        models: &ModelChain,
-        tools: &[ToolDefinition],
-        limits: Limits,
-    ) -> Vec<Invalid> {
-        let mut refused = output_refusals(models, limits.max_output_tokens(), self.clock.now());
-        for (place, tool) in tools.iter().enumerate() {
-            let of_tool = schemas::refusals(tool.input_schema.as_value(), models).into_iter();
-            refused.extend(of_tool.map(|Invalid { field, reason }| {
-                Invalid::new(format!("/tools/{place}/input_schema{field}"), reason)
-            }));
-        }
-        refused
-    }
-
-    /// Creates an agent with its first version. It has passed [`Agents::refusals`] and
-    /// [`Agents::provider_refusals`].
+    /// Creates an agent with its first version.
     pub async fn create_agent(
         &self,
         tenant: TenantId,
-        config: AgentConfig,
-    ) -> Result<Agent, AppError> {
-        let agent = Agent::create(tenant, config, self.clock.now());
-        self.store.create(&agent).await?;
-        record("agent_id", agent.id.to_string());
-        tracing::info!(agent_version = agent.version, "agent created");
+        draft: AgentDraft,
+    ) -> Result<AgentHead, AppError> {
+        self.admit(&draft)?;
+        let AgentDraft { config, switch, .. } = draft;
+        let mut agent = AgentHead::of(Agent::create(tenant, config, self.clock.now()));
+        agent.switch = switch;
+        self.store.add(&agent).await?;
+        record("agent_id", agent.newest.id.to_string());
+        tracing::info!(agent_version = agent.newest.version, "agent created");
         Ok(agent)
     }
 
-    /// The newest version of an agent.
-    pub async fn find_agent(&self, tenant: &TenantId, id: AgentId) -> Result<Agent, AppError> {
-        let found = self.store.newest(tenant, id).await?;
-        found.ok_or_else(|| AppError::NotFound(format!("agent {id}")))
+    /// The agent as a whole.
+    pub async fn find_agent(&self, tenant: &TenantId, id: AgentId) -> Result<AgentHead, AppError> {
+        let found = self.store.head(tenant, id).await?;
+        found.ok_or_else(|| unknown(id))
+    }
+
+    /// Changes the agent into what `patched` makes of it: a new version if its configuration
+    /// differs, and its switch. If another client changed the agent in between, `patched` is called
+    /// again with the result.
+    pub async fn patch_agent<E: From<AppError>>(
+        &self,
+        tenant: &TenantId,
+        id: AgentId,
+        patched: impl Fn(&AgentHead) -> Result<AgentDraft, E>,
+    ) -> Result<AgentHead, E> {
+        let change = |agent: &mut AgentHead| {
+            let draft = patched(agent)?;
+            // A configuration that stays was admitted before, perhaps by other rules: an agent must
+            // be stopped in any case.
+            if draft.config != agent.newest.config {
+                self.admit(&draft)?;
+            }
+            let before = agent.clone();
+            agent.configure(draft.config, self.clock.now());
+            agent.switch = draft.switch;
+            Ok::<AgentHead, E>(before)
+        };
+        let (agent, before) = self.change(tenant, id, change).await?;
+        if agent.newest.version != before.newest.version {
+            tracing::info!(agent_version = agent.newest.version, "agent changed");
+        }
+        match agent.switch {
+            switch if switch == before.switch => {}
+            Switch::Enabled => tracing::info!("agent enabled"),
+            Switch::Disabled => tracing::info!("agent disabled"),
+        }
+        Ok(agent)
+    }
+
+    /// Archives the agent: it takes no more tasks and is in no list. Its tasks go on, and keep
+    /// their versions until none of them is left. Archiving it twice is no error.
+    pub async fn archive_agent(&self, tenant: &TenantId, id: AgentId) -> Result<(), AppError> {
+        let now = self.clock.now();
+        let due_at = now.plus(LONGEST_SUBMISSION);
+        if !self.retention.archive(tenant, id, now, due_at).await? {
+            return Err(unknown(id));
+        }
+        tracing::info!("agent archived");
+        Ok(())
+    }
+
+    /// One version of an agent, also of one that is archived.
+    pub async fn find_version(
+        &self,
+        tenant: &TenantId,
+        version: AgentVersion,
+    ) -> Result<Agent, AppError> {
+        let found = self.store.version(tenant, version).await?;
+        let AgentVersion { id, version } = version;
+        found.ok_or_else(|| AppError::NotFound(format!("version {version} of agent {id}")))
+    }
+
+    /// The versions of an agent, newest first, also of one that is archived. One that can't be read
+    /// is left out.
+    pub async fn list_versions(
+        &self,
+        tenant: &TenantId,
+        id: AgentId,
+        page: &PageRequest,
+    ) -> Result<Page<Agent>, AppError> {
+        let Page { entries, next } = self.store.versions(tenant, id, page).await?;
+        if entries.is_empty() && page.after.is_none() {
+            return Err(unknown(id));
+        }
+        let readable = entries.into_iter().filter_map(|version| {
+            let tell = |error: &StoreError| tracing::error!(error = %Causes(error), "agent version can't be read; the list leaves it out");
+            version.inspect_err(tell).ok()
+        });
+        Ok(Page {
+            entries: readable.collect(),
+            next,
+        })
+    }
+
+    /// Has the alias name this version, whatever it named before.
+    pub async fn set_alias(
+        &self,
+        tenant: &TenantId,
+        id: AgentId,
+        (name, version): (&AliasName, u32),
+    ) -> Result<AliasSet, AppError> {
+        let change = |agent: &mut AgentHead| agent.set_alias(name, version).map_err(AppError::from);
+        let (_, set) = self.change(tenant, id, change).await?;
+        tracing::info!(
+            alias = name.as_str(),
+            agent_version = version,
+            "agent alias set"
+        );
+        Ok(set)
+    }
+
+    /// Removes the alias.
+    pub async fn remove_alias(
+        &self,
+        tenant: &TenantId,
+        id: AgentId,
+        name: &AliasName,
+    ) -> Result<(), AppError> {
+        let change = |agent: &mut AgentHead| match agent.aliases.remove(name) {
+            Some(_) => Ok(()),
+            None => Err(unknown_alias(id, name)),
+        };
+        self.change(tenant, id, change).await?;
+        tracing::info!(alias = name.as_str(), "agent alias removed");
+        Ok(())
+    }
+
+    /// The version that the alias names.
+    pub async fn find_alias(
+        &self,
+        tenant: &TenantId,
+        id: AgentId,
+        name: &AliasName,
+    ) -> Result<u32, AppError> {
+        let agent = self.find_agent(tenant, id).await?;
+        let named = agent.aliases.get(name).copied();
+        named.ok_or_else(|| unknown_alias(id, name))
     }
 
     /// The tenant's agents, oldest first. One that can't be read hides none of the others.
@@ -96,7 +197,7 @@ impl Agents {
         &self,
         tenant: &TenantId,
         page: &PageRequest,
-    ) -> Result<Page<Result<Agent, UnreadableAgent>>, AppError> {
+    ) -> Result<Page<Result<AgentHead, UnreadableAgent>>, AppError> {
         let listed = self.store.list(tenant, page).await?;
         for UnreadableAgent { id, reason } in listed
             .entries
@@ -106,5 +207,96 @@ impl Agents {
             tracing::error!(agent_id = %id, error = reason.as_str(), "agent can't be read; the list names its id only");
         }
         Ok(listed)
+    }
+
+    /// The models of the price table.
+    pub fn list_models(&self) -> Catalog {
+        Catalog::at(self.clock.now())
+    }
+
+    /// Changes the agent and stores it, unless nothing changed. Begins again if another writer
+    /// changed it in between.
+    async fn change<T, E: From<AppError>>(
+        &self,
+        tenant: &TenantId,
+        id: AgentId,
+        change: impl Fn(&mut AgentHead) -> Result<T, E>,
+    ) -> Result<(AgentHead, T), E> {
+        for _ in 0..MOST_TRIES {
+            let before = self.find_agent(tenant, id).await?;
+            let mut after = before.clone();
+            let outcome = change(&mut after)?;
+            if after == before {
+                return Ok((after, outcome));
+            }
+            after.revision += 1;
+            match self.store.replace(&before, &after).await {
+                Ok(()) => return Ok((after, outcome)),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(AppError::from(error).into()),
+            }
+        }
+        Err(AppError::from(StoreError::Conflict).into())
+    }
+
+    /// Every rule of the chain's models and vendors that the draft breaks. Somebody must serve each
+    /// model, it must be known unless its owner allows otherwise, have a price where a cap needs
+    /// one, and take its settings; and its vendor must take the tools and limits, as far as they
+    /// can't be repaired without a change of meaning.
+    fn admit(&self, draft: &AgentDraft) -> Result<(), AppError> {
+        let (config, now) = (&draft.config, self.clock.now());
+        let compatible_server = if self.providers.contains(&Provider::OpenAiCompatible) {
+            CompatibleServer::Present
+        } else {
+            CompatibleServer::Absent
+        };
+        let admission = Admission {
+            now,
+            max_cost_micro_usd: config.limits.max_cost_micro_usd(),
+            compatible_server,
+        };
+        let mut refused = Vec::new();
+        for (place, (choice, unlisted)) in config.models.iter().zip(&draft.unlisted).enumerate() {
+            let of_model = admission.refusals(choice, *unlisted);
+            refused.extend(below(&format!("/models/{place}"), of_model));
+        }
+        let max_output_tokens = config.limits.max_output_tokens();
+        refused.extend(output_refusals(&config.models, max_output_tokens, now));
+        for (place, tool) in config.tools.iter().enumerate() {
+            let of_tool = schemas::refusals(tool.input_schema.as_value(), &config.models);
+            refused.extend(below(&format!("/tools/{place}/input_schema"), of_tool));
+        }
+        if refused.is_empty() {
+            Ok(())
+        } else {
+            Err(AppError::Invalid(refused))
+        }
+    }
+}
+
+/// Broken rules of the value at `place`, at pointers from the root.
+fn below(place: &str, refused: Vec<Invalid>) -> impl Iterator<Item = Invalid> {
+    refused
+        .into_iter()
+        .map(move |Invalid { field, reason }| Invalid::new(format!("{place}{field}"), reason))
+}
+
+fn unknown(id: AgentId) -> AppError {
+    AppError::NotFound(format!("agent {id}"))
+}
+
+fn unknown_alias(id: AgentId, name: &AliasName) -> AppError {
+    AppError::NotFound(format!("alias {name} of agent {id}"))
+}
+
+impl From<AliasRefused> for AppError {
+    fn from(refused: AliasRefused) -> Self {
+        match refused {
+            AliasRefused::NoVersion { newest } => Self::invalid(
+                "/version",
+                format!("must be a version of the agent: 1 to {newest}"),
+            ),
+            AliasRefused::TooMany => Self::TooManyAliases,
+        }
     }
 }

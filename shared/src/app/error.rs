@@ -1,7 +1,7 @@
 //! Why a use case failed that a client called.
 
 use crate::domain::{
-    AgentId, Invalid, LimitKind, ResumeRefused, Scope, TaskId, TaskStatus, TenantId, WrongState,
+    AgentId, Invalid, LimitKind, ResumeRefused, Scope, TaskStatus, TenantId, WrongState,
 };
 use crate::ports::{SecretError, StoreError};
 
@@ -25,14 +25,12 @@ pub enum AppError {
         /// Its value.
         bound: u64,
     },
-    /// The agent can't be deleted, because this task, and maybe other tasks, name it.
-    #[error("task {task} names agent {agent}")]
-    AgentInUse {
-        /// The agent.
-        agent: AgentId,
-        /// The task.
-        task: TaskId,
-    },
+    /// The agent is disabled, so it accepts no tasks.
+    #[error("agent {0} is disabled")]
+    AgentDisabled(AgentId),
+    /// The agent has as many aliases as an agent may have.
+    #[error("the agent has too many aliases")]
+    TooManyAliases,
     /// Another answer to the tool call with this id is recorded already.
     #[error("another answer to call {0} is recorded")]
     AnsweredOtherwise(String),

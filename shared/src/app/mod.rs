@@ -3,7 +3,7 @@
 //! Each is a small type that holds the ports it needs. A use case decides about an error and logs
 //! it once. The functions translate errors to HTTP responses and batch results.
 
-mod agent_deletion;
+mod agent_purge;
 mod agents;
 mod answers;
 mod change;
@@ -29,8 +29,8 @@ mod tenants;
 mod texts;
 mod waits;
 
-pub use agent_deletion::{AgentDeletion, AgentPurgeSummary};
-pub use agents::Agents;
+pub use agent_purge::{AgentPurgeSummary, AgentPurger};
+pub use agents::{AgentDraft, Agents};
 pub use answers::ToolAnswer;
 pub use dead_letter::{DeadLetterHandler, DeadLetterOutcome};
 pub use error::AppError;
@@ -42,7 +42,10 @@ pub use rates::{RateLeft, RequestRates};
 pub use readiness::{Missing, Readiness};
 pub use reading::StepsPart;
 pub use run::{Room, RunError, RunOutcome, Runner, TenantSlots, WorkTimes};
-pub use submit::{IdempotencyKey, NewTask, Tasks};
+pub use submit::{IdempotencyKey, NewTask, Tasks, VersionChoice};
 pub use sweep::{SweepSummary, Sweeper};
 pub use tenants::{RenewedSeals, TenantChanges, Tenants};
 pub use waits::{Found, Waits};
+
+pub use crate::policy::catalog::{Catalog, ListedModel, SamplingUse};
+pub use crate::policy::price::{LongPrompt, Prices};

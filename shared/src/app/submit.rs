@@ -13,8 +13,9 @@ use super::AppError;
 use super::send::try_send;
 use super::span::record;
 use crate::domain::{
-    Agent, AgentId, CacheUse, Causes, Invalid, LimitBound, LimitChanges, ModelChoice, Scope, Task,
-    TaskId, TaskInput, TenantId, TraceHeader, Usage,
+    Agent, AgentHead, AgentId, AgentVersion, AliasName, CacheUse, Causes, Invalid, LimitBound,
+    LimitChanges, Limits, ModelChoice, Scope, Switch, Task, TaskId, TaskInput, TenantId,
+    TraceHeader, Usage,
 };
 use crate::metric;
 use crate::policy::PriceTable;
@@ -47,11 +48,25 @@ impl FromStr for IdempotencyKey {
     }
 }
 
+/// Which version of its agent a new task runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum VersionChoice {
+    /// The newest version.
+    #[default]
+    Newest,
+    /// The version with this number.
+    Number(u32),
+    /// The version that this alias names at the submission.
+    Alias(AliasName),
+}
+
 /// What a client submits.
 #[derive(Debug, Clone)]
 pub struct NewTask {
-    /// The agent that works on it, in its newest version.
+    /// The agent that works on it.
     pub agent: AgentId,
+    /// The version of the agent that it runs.
+    pub version: VersionChoice,
     /// What to work on.
     pub input: TaskInput,
     /// How it uses the response cache.
@@ -80,33 +95,30 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Accepts a task. The same submission with the same idempotency key returns the first task.
+    /// Accepts a task. The same submission with the same idempotency key returns the first task,
+    /// whatever became of the agent since then.
     pub async fn submit_task(&self, tenant: &TenantId, new: NewTask) -> Result<Task, AppError> {
-        let Some(agent) = self.agents.newest(tenant, new.agent).await? else {
-            return Err(AppError::invalid(
-                "/agent_id",
-                format!("agent {} not found", new.agent),
-            ));
-        };
         let now = self.clock.now();
         let id = match &new.idempotency_key {
             Some(key) => derived_id(tenant, key),
             None => TaskId::new(now),
         };
         record("task_id", id.to_string());
-        record("agent_id", agent.id.to_string());
-        check_bound(new.limits, Some(&agent))?;
-        let limits = new.limits.apply(agent.config.limits).map_err(in_limits)?;
-        self.check_cap(&agent, new.limits)?;
+        let (agent, limits) = match self.admit(tenant, &new).await {
+            Ok(admitted) => admitted,
+            Err(refusal @ (AppError::Invalid(_) | AppError::AgentDisabled(_))) => {
+                return self.submitted_before(tenant, id, &new, refusal).await;
+            }
+            Err(error) => return Err(error),
+        };
         let task = Task::submit(id, &agent, new.input, new.cache_use, now)
             .within(limits)
             .traced(new.trace);
         match self.store.create(&task).await? {
             Created::New => {}
             Created::Existing(existing) => {
-                let existing = same_submission(*existing, &task)?;
-                metric::IDEMPOTENT_REPLAYS.add([], 1);
-                return Ok(existing);
+                let input = task.spec().input.as_ref();
+                return same_submission(*existing, (new.agent, &new.version), input);
             }
             Created::Deleted => return Err(AppError::TaskDeleted),
         }
@@ -118,6 +130,74 @@ impl Tasks {
             }
         }
         Ok(task)
+    }
+
+    /// The agent version that the new task runs, and the limits of the task.
+    async fn admit(&self, tenant: &TenantId, new: &NewTask) -> Result<(Agent, Limits), AppError> {
+        let Some(head) = self.agents.head(tenant, new.agent).await? else {
+            let reason = format!("agent {} not found", new.agent);
+            return Err(AppError::invalid("/agent_id", reason));
+        };
+        record("agent_id", new.agent.to_string());
+        if head.switch == Switch::Disabled {
+            return Err(AppError::AgentDisabled(new.agent));
+        }
+        let agent = self.chosen(head, &new.version).await?;
+        check_bound(new.limits, Some(&agent))?;
+        let limits = new.limits.apply(agent.config.limits).map_err(in_limits)?;
+        self.check_cap(&agent, new.limits)?;
+        Ok((agent, limits))
+    }
+
+    /// The version of the agent that was chosen; one read more if it is not the newest version.
+    async fn chosen(&self, head: AgentHead, choice: &VersionChoice) -> Result<Agent, AppError> {
+        let (id, newest) = (head.newest.id, head.newest.version);
+        let (field, number) = match choice {
+            VersionChoice::Newest => return Ok(head.newest),
+            VersionChoice::Number(number) => ("/agent_version", *number),
+            VersionChoice::Alias(name) => {
+                let unknown = || {
+                    let reason = format!("agent {id} has no alias {name}");
+                    AppError::invalid("/alias", reason)
+                };
+                ("/alias", *head.aliases.get(name).ok_or_else(unknown)?)
+            }
+        };
+        if number == newest {
+            return Ok(head.newest);
+        }
+        let version = AgentVersion {
+            id,
+            version: number,
+        };
+        let missing = || {
+            let reason = format!("agent {id} has no version {number}; its newest is {newest}");
+            AppError::invalid(field, reason)
+        };
+        if !head.has_version(number) {
+            return Err(missing());
+        }
+        let found = self.agents.version(&head.newest.tenant, version).await?;
+        found.ok_or_else(missing)
+    }
+
+    /// The task that the same submission created before it was refused; else the refusal.
+    async fn submitted_before(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+        new: &NewTask,
+        refusal: AppError,
+    ) -> Result<Task, AppError> {
+        if new.idempotency_key.is_none() {
+            return Err(refusal);
+        }
+        let Some(existing) = self.store.task(tenant, id).await? else {
+            return Err(refusal);
+        };
+        let existing = self.with_input(existing).await?;
+        record("agent_id", existing.spec().agent.id.to_string());
+        same_submission(existing, (new.agent, &new.version), Some(&new.input))
     }
 
     /// Refuses a cap on cost if one of the agent's models has no price.
@@ -208,10 +288,21 @@ fn derived_id(tenant: &TenantId, key: &IdempotencyKey) -> TaskId {
     TaskId::derived(bytes)
 }
 
-fn same_submission(existing: Task, wanted: &Task) -> Result<Task, AppError> {
-    let (stored, new) = (existing.spec(), wanted.spec());
-    if stored.agent.id == new.agent.id && stored.input == new.input {
-        return Ok(existing);
+/// The existing task, if it is of the same agent and input. A version must be the same if it was
+/// chosen by its number; what an alias or the newest version was may have changed since then.
+fn same_submission(
+    existing: Task,
+    (agent, version): (AgentId, &VersionChoice),
+    input: Option<&TaskInput>,
+) -> Result<Task, AppError> {
+    let kept = existing.spec();
+    let is_version = match version {
+        VersionChoice::Number(number) => kept.agent.version == *number,
+        VersionChoice::Newest | VersionChoice::Alias(_) => true,
+    };
+    if kept.agent.id != agent || !is_version || kept.input.as_ref() != input {
+        return Err(AppError::IdempotencyKeyReused);
     }
-    Err(AppError::IdempotencyKeyReused)
+    metric::IDEMPOTENT_REPLAYS.add([], 1);
+    Ok(existing)
 }

@@ -25,7 +25,7 @@ pub struct Agent {
     pub version: u32,
     /// What the agent does, and its limits.
     pub config: AgentConfig,
-    /// When this version was created.
+    /// When this version was created. The id says when the agent was.
     pub created_at: Timestamp,
 }
 

@@ -87,6 +87,13 @@ impl<K: Kind> Id<K> {
         }
     }
 
+    /// The moment by which the id sorts; `None` if it was derived.
+    pub fn moment(&self) -> Option<Timestamp> {
+        let (seconds, nanos) = self.uuid.get_timestamp()?.to_unix();
+        let millis = seconds.saturating_mul(1_000) + u64::from(nanos / 1_000_000);
+        Some(Timestamp::from_millis(millis))
+    }
+
     /// The id's bytes, for spreading ids over shards.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.uuid.as_bytes()
@@ -184,9 +191,12 @@ mod tests {
 
     #[test]
     fn ids_sort_by_the_moment_of_their_creation() {
-        let earlier = TaskId::new(Timestamp::from_millis(1_795_000_000_000));
-        let later = TaskId::new(Timestamp::from_millis(1_795_000_000_001));
+        let moment = Timestamp::from_millis(1_795_000_000_123);
+        let earlier = TaskId::new(moment);
+        let later = TaskId::new(Timestamp::from_millis(1_795_000_000_124));
         assert!(earlier < later);
+        assert_eq!(earlier.moment(), Some(moment));
+        assert_eq!(TaskId::derived([7; 16]).moment(), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! provider's format.
 
 pub mod agent;
+pub mod agent_head;
 pub mod answer_key;
 pub mod api_key;
 pub mod arguments;
@@ -40,6 +41,7 @@ pub mod usage;
 pub mod wait;
 
 pub use agent::{Agent, AgentConfig, AgentName, AgentVersion, Instructions};
+pub use agent_head::{AgentHead, AliasName, AliasRefused, AliasSet, Switch};
 pub use answer_key::AnswerKey;
 pub use api_key::{
     ApiKey, ApiToken, Credential, Grace, KEY_PREFIX, KeyId, KeyName, KeyRefusal, KeyTerms, Pepper,

@@ -54,6 +54,8 @@ pub enum WaitReason {
     Budget,
     /// The tenant's maximum of tasks is running, or the conversation does not fit into memory.
     Concurrency,
+    /// The task's agent is disabled.
+    AgentDisabled,
 }
 
 impl WaitReason {
@@ -61,7 +63,11 @@ impl WaitReason {
     pub const fn is_platforms_own(self) -> bool {
         match self {
             Self::RetryAfter | Self::Breaker | Self::RateLimit => false,
-            Self::SingleFlight | Self::OutOfTime | Self::Budget | Self::Concurrency => true,
+            Self::SingleFlight
+            | Self::OutOfTime
+            | Self::Budget
+            | Self::Concurrency
+            | Self::AgentDisabled => true,
         }
     }
 
@@ -75,6 +81,7 @@ impl WaitReason {
             Self::OutOfTime => "out_of_time",
             Self::Budget => "budget",
             Self::Concurrency => "concurrency",
+            Self::AgentDisabled => "agent_disabled",
         }
     }
 }

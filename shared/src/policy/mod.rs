@@ -12,6 +12,7 @@ pub mod backoff;
 pub mod breaker;
 pub mod cache_key;
 pub mod cached;
+pub mod catalog;
 mod cooldowns;
 pub mod fallback;
 pub mod metered;

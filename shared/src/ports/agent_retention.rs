@@ -1,71 +1,76 @@
-//! Deletes agents that no task names.
+//! How agents are archived, and removed once no task names them.
 
 use async_trait::async_trait;
 
 use super::store::StoreError;
 use crate::domain::{AgentId, TaskId, TenantId, Timestamp};
 
-/// An agent that its client deleted and that is not gone yet.
+/// An agent that its client archived and whose versions are still there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeletedAgent {
+pub struct ArchivedAgent {
     /// The tenant that owns it.
     pub tenant: TenantId,
     /// Its id.
     pub id: AgentId,
-    /// When it was created: no task that names it is older.
-    pub created_at: Timestamp,
-    /// Up to where the tenant's tasks have been searched for a task of this agent, as
-    /// [`TaskSearch::NoneSoFar`] returned it.
-    pub searched_to: Option<String>,
+    /// When it was archived. Few tasks that name it are younger.
+    pub archived_at: Timestamp,
+    /// Before which place in the list of the tenant's tasks no task names the agent, as
+    /// [`TaskScan`] said it; `None` if nothing was scanned yet. Opaque.
+    pub scanned_to: Option<String>,
 }
 
-/// The result of a search for a task that names an agent.
+/// The result of one part of a scan for tasks that name an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TaskSearch {
-    /// This task names the agent.
-    Found(TaskId),
+pub enum TaskScan {
     /// No task names the agent.
-    None,
-    /// No task up to this place names the agent; the search continues there. Opaque.
-    NoneSoFar(String),
+    Clear,
+    /// This task names the agent, and no task before `place` does.
+    Found {
+        /// The task.
+        task: TaskId,
+        /// Where the scan continues: the place of the task.
+        place: String,
+    },
+    /// No task before `place` names the agent.
+    Unfinished {
+        /// Where the scan continues.
+        place: String,
+    },
 }
 
-/// Deletes agents, in two stages: a marked agent takes no more tasks, and is removed if then no
-/// task names it.
+/// Archives agents, and removes them with their versions.
 #[async_trait]
 pub trait AgentRetention: Send + Sync {
-    /// Marks the agent as deleted at `now`; an earlier mark stays. A marked agent is not found and
-    /// not listed any more, but tasks still find its versions. False if the tenant has no such
-    /// agent.
-    async fn mark(
+    /// Archives the agent at `now`, unless it was before: it has no head and is in no list any
+    /// more, but its versions are still there for tasks. It is [due](Self::due_agents) from `due_at` on.
+    /// False if the tenant has no such agent.
+    async fn archive(
         &self,
         tenant: &TenantId,
         agent: AgentId,
         now: Timestamp,
+        due_at: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// Searches a bounded part of the tenant's tasks, newest first, for one that names the agent,
-    /// whether it can be read or not. It continues after [`DeletedAgent::searched_to`]. May lag
-    /// behind writes for a moment.
-    async fn find_task(&self, agent: &DeletedAgent) -> Result<TaskSearch, StoreError>;
-
-    /// Up to `limit` agents that were marked before the moment, of all tenants. May lag behind
-    /// writes for a moment.
-    async fn marked_before(
+    /// Up to `limit` archived agents that are due at `now`, of all tenants. May lag behind writes
+    /// for a moment.
+    async fn due_agents(
         &self,
-        moment: Timestamp,
+        now: Timestamp,
         limit: u32,
-    ) -> Result<Vec<DeletedAgent>, StoreError>;
+    ) -> Result<Vec<ArchivedAgent>, StoreError>;
 
-    /// Stores [`DeletedAgent::searched_to`], if the agent is still marked.
-    async fn note_search(&self, agent: &DeletedAgent) -> Result<(), StoreError>;
+    /// Scans a bounded part of the tenant's tasks, oldest first, for one that names the agent,
+    /// whether it can be read or not: those that were created since the agent was and until
+    /// `last`. It continues at [`ArchivedAgent::scanned_to`]. May lag behind writes for a moment.
+    async fn scan(&self, agent: &ArchivedAgent, last: Timestamp) -> Result<TaskScan, StoreError>;
 
-    /// Removes the mark, if the agent is marked and its removal has not begun; else fails with
-    /// [`StoreError::Conflict`].
-    async fn restore(&self, agent: &DeletedAgent) -> Result<(), StoreError>;
+    /// Notes [`ArchivedAgent::scanned_to`], and has the agent be due at `due_at`, if it is still
+    /// there.
+    async fn note_scan(&self, agent: &ArchivedAgent, due_at: Timestamp) -> Result<(), StoreError>;
 
-    /// Removes a marked agent with all its versions; fails with [`StoreError::Conflict`] if it is
-    /// not marked any more. A crash midway leaves an agent that [`Self::marked_before`] finds
-    /// again. May be done twice, and by several at the same time.
-    async fn remove(&self, agent: &DeletedAgent) -> Result<(), StoreError>;
+    /// Removes an archived agent with all its versions; fails with [`StoreError::Conflict`] if it
+    /// is not archived. A crash midway leaves an agent that is still due. May be done twice, and
+    /// by several at the same time.
+    async fn remove(&self, agent: &ArchivedAgent) -> Result<(), StoreError>;
 }

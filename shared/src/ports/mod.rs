@@ -19,7 +19,7 @@ pub mod slots;
 pub mod store;
 pub mod tools;
 
-pub use agent_retention::{AgentRetention, DeletedAgent, TaskSearch};
+pub use agent_retention::{AgentRetention, ArchivedAgent, TaskScan};
 pub use answers::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, CachedAnswer, ClaimState};
 pub use api_keys::{KeyAdded, KeyStore, ListedKey, SealedCredential, TenantStore};
 pub use budgets::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
@@ -33,7 +33,8 @@ pub use retention::{Horizon, Purged, Retention};
 pub use secrets::{Secret, SecretError, Secrets};
 pub use slots::{Slot, Slots, Taken};
 pub use store::{
-    AgentStore, Claimed, Created, Deletion, INPUT_IN_RECORD, Journal, Page, PageRequest, StepsPage,
-    StepsRequest, StoreError, TaskDetails, TaskFilter, TaskStore, TaskSummary, UnreadableAgent,
+    AgentOfTask, AgentStore, Claimed, Created, Deletion, INPUT_IN_RECORD, Journal, Page,
+    PageRequest, StepsPage, StepsRequest, StoreError, TaskDetails, TaskFilter, TaskStore,
+    TaskSummary, UnreadableAgent,
 };
 pub use tools::{ToolOutput, ToolRequest, Tools};

@@ -222,7 +222,7 @@ impl ModelError {
                 | WaitReason::RateLimit
                 | WaitReason::SingleFlight
                 | WaitReason::OutOfTime => true,
-                WaitReason::Budget | WaitReason::Concurrency => false,
+                WaitReason::Budget | WaitReason::Concurrency | WaitReason::AgentDisabled => false,
             },
             None => self.kind.is_outage(),
         }

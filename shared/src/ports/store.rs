@@ -6,8 +6,8 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 use crate::domain::{
-    Agent, AgentId, AgentVersion, Change, ClaimRefused, FailureCode, Lease, Step, StepPlace,
-    StepSummary, Task, TaskId, TaskInput, TaskStatus, TenantId, Timestamp,
+    Agent, AgentHead, AgentId, AgentVersion, Change, ClaimRefused, FailureCode, Lease, Step,
+    StepPlace, StepSummary, Switch, Task, TaskId, TaskInput, TaskStatus, TenantId, Timestamp,
 };
 
 /// Why a store's operation failed, by what the caller can do.
@@ -69,16 +69,41 @@ pub struct UnreadableAgent {
     pub reason: String,
 }
 
-/// Stores agents.
+/// The agent version that a task runs, and whether its agent is enabled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentOfTask {
+    /// The version.
+    pub agent: Agent,
+    /// Whether the agent is enabled.
+    pub switch: Switch,
+}
+
+/// Stores agents. An archived agent is in no list and has no head, but its versions are there for
+/// its tasks.
 #[async_trait]
 pub trait AgentStore: Send + Sync {
-    /// Adds the first version of an agent; fails with [`StoreError::Conflict`] if its id is taken.
-    /// Adding the very same agent twice succeeds, because the response to a write can be
-    /// lost.
-    async fn create(&self, agent: &Agent) -> Result<(), StoreError>;
+    /// Adds an agent with its first version; fails with [`StoreError::Conflict`] if its id is
+    /// taken. Adding the very same agent twice succeeds, because a store's answer can get lost
+    /// after its write.
+    async fn add(&self, agent: &AgentHead) -> Result<(), StoreError>;
 
-    /// The newest version of the agent; `None` if the tenant has no such agent.
-    async fn newest(&self, tenant: &TenantId, id: AgentId) -> Result<Option<Agent>, StoreError>;
+    /// [Adds](Self::add) an agent that is enabled and has no alias.
+    async fn create(&self, agent: &Agent) -> Result<(), StoreError> {
+        self.add(&AgentHead::of(agent.clone())).await
+    }
+
+    /// The agent as a whole; `None` if the tenant has no such agent, or it is archived.
+    async fn head(&self, tenant: &TenantId, id: AgentId) -> Result<Option<AgentHead>, StoreError>;
+
+    /// The newest version of the agent, if it has a [head](Self::head).
+    async fn newest(&self, tenant: &TenantId, id: AgentId) -> Result<Option<Agent>, StoreError> {
+        Ok(self.head(tenant, id).await?.map(|head| head.newest))
+    }
+
+    /// Stores `after` if the agent still has the revision of `before`, and with it the new version
+    /// if it has one: all or nothing. Else fails with [`StoreError::Conflict`], also if the agent
+    /// is archived. Storing the same change twice succeeds.
+    async fn replace(&self, before: &AgentHead, after: &AgentHead) -> Result<(), StoreError>;
 
     /// One version of an agent; `None` if the tenant has no such version.
     async fn version(
@@ -87,13 +112,28 @@ pub trait AgentStore: Send + Sync {
         version: AgentVersion,
     ) -> Result<Option<Agent>, StoreError>;
 
-    /// The tenant's agents in their newest versions, oldest agent first. An unreadable agent has
-    /// its place among them.
+    /// One version of an agent for a task, and whether the agent is enabled. One read if it is the
+    /// newest version.
+    async fn of_task(
+        &self,
+        tenant: &TenantId,
+        version: AgentVersion,
+    ) -> Result<Option<AgentOfTask>, StoreError>;
+
+    /// The tenant's agents, oldest agent first. An unreadable agent has its place among them.
     async fn list(
         &self,
         tenant: &TenantId,
         page: &PageRequest,
-    ) -> Result<Page<Result<Agent, UnreadableAgent>>, StoreError>;
+    ) -> Result<Page<Result<AgentHead, UnreadableAgent>>, StoreError>;
+
+    /// The versions of an agent, newest first. An unreadable version has its place among them.
+    async fn versions(
+        &self,
+        tenant: &TenantId,
+        id: AgentId,
+        page: &PageRequest,
+    ) -> Result<Page<Result<Agent, StoreError>>, StoreError>;
 }
 
 /// Which tasks are wanted; `None` stands for any.

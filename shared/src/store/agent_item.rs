@@ -1,13 +1,16 @@
-//! The form of an agent's record: the same for the newest version and for each version.
+//! The form of an agent's record: the same for the newest version and for each version. The record
+//! of the newest version also has what holds for the agent as a whole.
 //!
 //! Records that were written before agents had chains of models name their one model in separate
 //! attributes.
 
+use aws_sdk_dynamodb::types::AttributeValue;
+
 use super::items::{self, Fields, Item, moment, name, number, text};
-use super::keys::Key;
+use super::keys::{self, Key};
 use crate::domain::{
-    Agent, AgentConfig, AgentName, CacheRules, CacheTerms, Instructions, Limits, ModelChain,
-    RetryRules,
+    Agent, AgentConfig, AgentHead, AgentName, CacheRules, CacheTerms, Instructions, Limits,
+    ModelChain, RetryRules, Switch,
 };
 use crate::ports::StoreError;
 
@@ -31,21 +34,27 @@ const LIMITS: &str = "limits";
 const MAX_OUTPUT_TOKENS: &str = "max_output_tokens";
 const TIMEOUT_SECONDS: &str = "timeout_seconds";
 const MAX_COST_MICRO_USD: &str = "max_cost_micro_usd";
-pub(super) const CREATED_AT: &str = "created_at";
-/// When the client deleted the agent. Readers find no agent, but it may be restored.
-pub(super) const DELETED_AT: &str = "deleted_at";
-/// Set once the agent is being removed for good, and can't be restored.
+const CREATED_AT: &str = "created_at";
+/// Absent in records of the first version, and then 1.
+pub(super) const REVISION: &str = "revision";
+/// Set while the agent is disabled.
+const DISABLED: &str = "disabled";
+const ALIASES: &str = "aliases";
+/// When the client archived the agent. Readers find no agent, and tasks still find its versions.
+pub(super) const ARCHIVED_AT: &str = "deleted_at";
+/// Set once the agent is being removed with its versions.
 pub(super) const REMOVING: &str = "removing";
-/// Up to where its tenant's tasks were searched for one that names the deleted agent.
-pub(super) const SEARCHED_TO: &str = "searched_to";
+/// Before which place no task of its tenant names the archived agent.
+pub(super) const SCANNED_TO: &str = "scanned_to";
 /// The attributes whose text a client wrote.
-pub(super) const CLIENT_TEXTS: [&str; 6] = [
+pub(super) const CLIENT_TEXTS: [&str; 7] = [
     NAME,
     INSTRUCTIONS,
     MODELS,
     TOOLS,
     BUILTIN_TOOLS,
     OUTPUT_SCHEMA,
+    ALIASES,
 ];
 
 const OFF: &str = "off";
@@ -114,9 +123,50 @@ pub(super) fn write(key: Key, agent: &Agent) -> Item {
     items::item(key, attributes)
 }
 
-/// Whether the record belongs to a deleted agent.
-pub(super) fn is_deleted(item: &Item) -> bool {
-    item.contains_key(DELETED_AT)
+/// The record of an agent as a whole.
+pub(super) fn write_head(head: &AgentHead) -> Item {
+    let AgentHead {
+        newest,
+        switch,
+        aliases,
+        revision,
+    } = head;
+    let mut attributes = vec![(REVISION, number(revision))];
+    if *switch == Switch::Disabled {
+        attributes.push((DISABLED, AttributeValue::Bool(true)));
+    }
+    if !aliases.is_empty() {
+        attributes.push(items::json(ALIASES, aliases));
+    }
+    let mut item = write(keys::agent(&newest.tenant, newest.id), newest);
+    let named = attributes.into_iter();
+    item.extend(named.map(|(name, value)| (name.to_owned(), value)));
+    item
+}
+
+/// Whether the record belongs to an archived agent.
+pub(super) fn is_archived(item: &Item) -> bool {
+    item.contains_key(ARCHIVED_AT)
+}
+
+/// Whether the agent whose newest record this is works, also if this version can't read the rest.
+pub(super) fn switch(item: &Item) -> Switch {
+    if item.contains_key(DISABLED) {
+        Switch::Disabled
+    } else {
+        Switch::Enabled
+    }
+}
+
+/// The agent as a whole in a record.
+pub(super) fn read_head(item: &Item) -> Result<AgentHead, StoreError> {
+    let fields = Fields::of(item)?;
+    Ok(AgentHead {
+        newest: read(item)?,
+        switch: switch(item),
+        aliases: fields.optional(ALIASES, Fields::json)?.unwrap_or_default(),
+        revision: fields.optional(REVISION, Fields::number)?.unwrap_or(1),
+    })
 }
 
 /// The agent in a record.
@@ -194,7 +244,6 @@ fn limits(fields: &Fields<'_>) -> Result<Limits, StoreError> {
 mod tests {
     use serde_json::json;
 
-    use super::super::{items, keys};
     use super::*;
     use crate::domain::{
         ApiVersion, BuiltinTool, HostPattern, HttpRules, JsonSchema, ModelChoice, ModelRef,
@@ -276,6 +325,19 @@ mod tests {
         for agent in [plain, uncached, rich()] {
             assert_eq!(read(&record(&agent)).unwrap(), agent);
         }
+    }
+
+    #[test]
+    fn an_agent_as_a_whole_survives_its_record() {
+        let mut head = AgentHead::of(rich());
+        assert_eq!(read_head(&write_head(&head)).unwrap(), head);
+        head.switch = Switch::Disabled;
+        head.aliases = [("prod".parse().unwrap(), 3), ("next".parse().unwrap(), 4)].into();
+        head.revision = 7;
+        let item = write_head(&head);
+        assert_eq!(read_head(&item).unwrap(), head);
+        assert_eq!(read(&item).unwrap(), head.newest);
+        items::checks::check_robustness(&item, &["v", "name", "models"], read_head);
     }
 
     #[test]

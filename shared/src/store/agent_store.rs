@@ -3,15 +3,22 @@
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::CancellationReason;
 
-use super::agent_item;
-use super::error::{failure, reasons_of_transaction};
-use super::items::{Fields, Item};
-use super::keys::{self, AGENT_PREFIX, Key, SK};
+use super::agent_item::{self, ARCHIVED_AT, REVISION};
+use super::error::{failure, reasons_of_transaction, record_that_failed_put};
+use super::items::{Fields, Item, number};
+use super::keys::{self, AGENT_PREFIX, SK};
 use super::table::{self, Table};
-use crate::domain::{Agent, AgentId, AgentVersion, TenantId};
-use crate::ports::{AgentStore, Page, PageRequest, StoreError, UnreadableAgent};
+use crate::domain::{Agent, AgentHead, AgentId, AgentVersion, Switch, TenantId};
+use crate::ports::{AgentOfTask, AgentStore, Page, PageRequest, StoreError, UnreadableAgent};
+
+/// When a change of an agent is stored: if nobody else changed it, and it is not archived. Records
+/// of the first version have no revision.
+const UNCHANGED: &str = "#revision = :revision AND attribute_not_exists(#archived_at)";
+const UNCHANGED_SINCE_FIRST: &str = "(#revision = :revision OR (attribute_exists(pk) AND \
+    attribute_not_exists(#revision))) AND attribute_not_exists(#archived_at)";
 
 /// Agents in a DynamoDB table.
 #[derive(Debug, Clone)]
@@ -27,22 +34,36 @@ impl DynamoAgentStore {
         }
     }
 
-    async fn read(&self, key: Key) -> Result<Option<Agent>, StoreError> {
-        let found = self
-            .table
-            .read(key)
-            .await?
-            .filter(|item| !agent_item::is_deleted(item));
-        found.as_ref().map(agent_item::read).transpose()
+    /// The records of a query from `start` on, without those of archived agents; one more than
+    /// `limit` if there are more. A response may be short of that, because it ends at 1 MB.
+    async fn listed(
+        &self,
+        query: QueryFluentBuilder,
+        mut start: Option<Item>,
+        limit: u32,
+    ) -> Result<Vec<Item>, StoreError> {
+        let mut found = Vec::new();
+        loop {
+            let request = query.clone().set_exclusive_start_key(start);
+            let answer = request.limit(limit.cast_signed() + 1).send().await;
+            let answer = answer.map_err(failure)?;
+            let records = answer.items.unwrap_or_default().into_iter();
+            found.extend(records.filter(|item| !agent_item::is_archived(item)));
+            start = answer.last_evaluated_key;
+            if start.is_none() || found.len() > limit as usize {
+                return Ok(found);
+            }
+        }
     }
 }
 
 #[async_trait]
 impl AgentStore for DynamoAgentStore {
-    async fn create(&self, agent: &Agent) -> Result<(), StoreError> {
-        let put = |key| self.table.transact_put_new(agent_item::write(key, agent));
-        let newest = put(keys::agent(&agent.tenant, agent.id))?;
-        let version = put(keys::agent_version(&agent.tenant, agent.version_ref()))?;
+    async fn add(&self, agent: &AgentHead) -> Result<(), StoreError> {
+        let first = &agent.newest;
+        let key = keys::agent_version(&first.tenant, first.version_ref());
+        let newest = self.table.transact_put_new(agent_item::write_head(agent))?;
+        let version = self.table.transact_put_new(agent_item::write(key, first))?;
         let request = self
             .table
             .client
@@ -51,12 +72,48 @@ impl AgentStore for DynamoAgentStore {
             .transact_items(version);
         match request.send().await {
             Ok(_) => Ok(()),
-            Err(error) => check_same_version(&reasons_of_transaction(error)?, agent),
+            Err(error) => check_same_version(&reasons_of_transaction(error)?, first),
         }
     }
 
-    async fn newest(&self, tenant: &TenantId, id: AgentId) -> Result<Option<Agent>, StoreError> {
-        self.read(keys::agent(tenant, id)).await
+    async fn head(&self, tenant: &TenantId, id: AgentId) -> Result<Option<AgentHead>, StoreError> {
+        let found = self.table.read(keys::agent(tenant, id)).await?;
+        let found = found.filter(|item| !agent_item::is_archived(item));
+        found.as_ref().map(agent_item::read_head).transpose()
+    }
+
+    async fn replace(&self, before: &AgentHead, after: &AgentHead) -> Result<(), StoreError> {
+        let condition = if before.revision == 1 {
+            UNCHANGED_SINCE_FIRST
+        } else {
+            UNCHANGED
+        };
+        let put = self
+            .table
+            .put_if(agent_item::write_head(after), condition)
+            .expression_attribute_names("#revision", REVISION)
+            .expression_attribute_names("#archived_at", ARCHIVED_AT)
+            .expression_attribute_values(":revision", number(before.revision));
+        let newest = &after.newest;
+        if newest.version == before.newest.version {
+            let Err(error) = put.send().await else {
+                return Ok(());
+            };
+            return same_head_kept(record_that_failed_put(error)?.as_ref(), after);
+        }
+        let key = keys::agent_version(&newest.tenant, newest.version_ref());
+        let version = agent_item::write(key, newest);
+        let request = self
+            .table
+            .client
+            .transact_write_items()
+            .transact_items(self.table.transacted(&put)?)
+            .transact_items(self.table.transact_put_new(version)?);
+        let Err(error) = request.send().await else {
+            return Ok(());
+        };
+        let reasons = reasons_of_transaction(error)?;
+        same_head_kept(reasons.first().and_then(CancellationReason::item), after)
     }
 
     async fn version(
@@ -64,72 +121,114 @@ impl AgentStore for DynamoAgentStore {
         tenant: &TenantId,
         version: AgentVersion,
     ) -> Result<Option<Agent>, StoreError> {
-        self.read(keys::agent_version(tenant, version)).await
+        let found = self
+            .table
+            .read(keys::agent_version(tenant, version))
+            .await?;
+        found.as_ref().map(agent_item::read).transpose()
+    }
+
+    /// The record of the newest version has the switch. If it has another version, or can't be
+    /// read, the version's own record is read.
+    async fn of_task(
+        &self,
+        tenant: &TenantId,
+        version: AgentVersion,
+    ) -> Result<Option<AgentOfTask>, StoreError> {
+        let head = self.table.read(keys::agent(tenant, version.id)).await?;
+        let switch = head.as_ref().map_or(Switch::Enabled, agent_item::switch);
+        let newest = head.as_ref().and_then(|item| agent_item::read(item).ok());
+        let agent = match newest.filter(|newest| newest.version == version.version) {
+            Some(newest) => Some(newest),
+            None => self.version(tenant, version).await?,
+        };
+        Ok(agent.map(|agent| AgentOfTask { agent, switch }))
     }
 
     async fn list(
         &self,
         tenant: &TenantId,
         page: &PageRequest,
-    ) -> Result<Page<Result<Agent, UnreadableAgent>>, StoreError> {
+    ) -> Result<Page<Result<AgentHead, UnreadableAgent>>, StoreError> {
         let after = page
             .after
             .as_deref()
             .map(|cursor| keys::parse_id_cursor(cursor).ok_or(StoreError::Cursor));
-        let mut start = after
+        let start = after
             .transpose()?
             .map(|id| table::attributes(keys::agent(tenant, id)));
         let limit = page.limit.clamp(1, 100);
-        let mut entries = Vec::new();
-        // One more than wanted tells whether a next page exists. An answer may be short of it,
-        // because it ends at 1 MB.
-        loop {
-            let query = self
-                .table
-                .query_prefix(keys::tenant(tenant), AGENT_PREFIX)
-                .set_exclusive_start_key(start);
-            let answer = query
-                .limit(limit.cast_signed() + 1)
-                .send()
-                .await
-                .map_err(failure)?;
-            for item in answer
-                .items()
-                .iter()
-                .filter(|item| !agent_item::is_deleted(item))
-            {
-                entries.push(listed(item)?);
-            }
-            start = answer.last_evaluated_key;
-            if start.is_none() || entries.len() > limit as usize {
-                break;
-            }
-        }
-        let more = entries.len() > limit as usize;
-        entries.truncate(limit as usize);
-        let next = entries
+        let query = self.table.query_prefix(keys::tenant(tenant), AGENT_PREFIX);
+        let records = self.listed(query, start, limit).await?;
+        let shown = records.iter().take(limit as usize).map(listed);
+        let shown = shown.collect::<Result<Vec<_>, _>>()?;
+        let next = shown
             .last()
-            .filter(|_| more)
+            .filter(|_| records.len() > limit as usize)
             .map(|(id, _)| keys::id_cursor(*id));
         Ok(Page {
-            entries: entries.into_iter().map(|(_, agent)| agent).collect(),
+            entries: shown.into_iter().map(|(_, agent)| agent).collect(),
             next,
+        })
+    }
+
+    async fn versions(
+        &self,
+        tenant: &TenantId,
+        id: AgentId,
+        page: &PageRequest,
+    ) -> Result<Page<Result<Agent, StoreError>>, StoreError> {
+        let after = page
+            .after
+            .as_deref()
+            .map(|cursor| keys::parse_version_cursor(cursor).ok_or(StoreError::Cursor));
+        let start = after.transpose()?.map(|version| {
+            table::attributes(keys::agent_version(tenant, AgentVersion { id, version }))
+        });
+        let limit = page.limit.clamp(1, 100);
+        let query = self
+            .table
+            .query_prefix(keys::tenant(tenant), &keys::agent_versions(id))
+            .scan_index_forward(false);
+        let mut records = self.listed(query, start, limit).await?;
+        let is_last = records.len() <= limit as usize;
+        records.truncate(limit as usize);
+        let end = records.last().filter(|_| !is_last);
+        let next = end.map(|item| {
+            let fields = Fields::of_index(item);
+            keys::parse_agent_version(fields.text(SK)?)
+                .map(keys::version_cursor)
+                .ok_or_else(|| fields.corrupt("its key is not a version's"))
+        });
+        Ok(Page {
+            entries: records.iter().map(agent_item::read).collect(),
+            next: next.transpose()?,
         })
     }
 }
 
 /// The entry of a list that a record is, under the id that its key says.
-fn listed(item: &Item) -> Result<(AgentId, Result<Agent, UnreadableAgent>), StoreError> {
+fn listed(item: &Item) -> Result<(AgentId, Result<AgentHead, UnreadableAgent>), StoreError> {
     let key = Fields::of_index(item);
     let id =
         keys::parse_agent(key.text(SK)?).ok_or_else(|| key.corrupt("its key is not an agent's"))?;
     Ok((
         id,
-        agent_item::read(item).map_err(|error| UnreadableAgent {
+        agent_item::read_head(item).map_err(|error| UnreadableAgent {
             id,
             reason: error.to_string(),
         }),
     ))
+}
+
+/// Succeeds if the record that made the condition fail is the agent's already: the SDK repeats a
+/// request whose response was lost.
+fn same_head_kept(kept: Option<&Item>, agent: &AgentHead) -> Result<(), StoreError> {
+    let kept = kept.filter(|item| !agent_item::is_archived(item));
+    match kept.map(agent_item::read_head).transpose()? {
+        Some(kept) if kept == *agent => Ok(()),
+        Some(_) | None => Err(StoreError::Conflict),
+    }
 }
 
 /// Succeeds if the version's record, the second of the transaction, is the agent's already.
@@ -143,15 +242,16 @@ fn check_same_version(reasons: &[CancellationReason], agent: &Agent) -> Result<(
 
 #[cfg(test)]
 mod tests {
-    use super::super::items::{V, number};
+    use super::super::items::V;
     use super::*;
     use crate::testing::samples;
 
     #[test]
     fn an_agent_that_can_not_be_read_is_listed_by_its_id_and_what_is_wrong() {
         let agent = samples::agent(&samples::tenant("acme"));
-        let mut item = agent_item::write(keys::agent(&agent.tenant, agent.id), &agent);
-        assert_eq!(listed(&item).unwrap(), (agent.id, Ok(agent.clone())));
+        let head = AgentHead::of(agent.clone());
+        let mut item = agent_item::write_head(&head);
+        assert_eq!(listed(&item).unwrap(), (agent.id, Ok(head)));
         let mut newer = item.clone();
         newer.insert(V.to_owned(), number(99));
         item.remove("instructions");

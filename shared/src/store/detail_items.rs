@@ -2,7 +2,7 @@
 
 use super::blob::{Blob, BlobHeader};
 use super::items::{self, Fields, Item, number};
-use super::{keys, task_item};
+use super::{change_form, keys, task_item};
 use crate::domain::{Change, Task, TaskInput};
 use crate::ports::StoreError;
 
@@ -26,7 +26,7 @@ pub(super) fn input(task: &Task) -> Result<Option<Item>, StoreError> {
 /// The records of the blocks that the task's last transition took out of its history.
 pub(super) fn history_blocks(task: &Task) -> impl Iterator<Item = Item> {
     task.progress().history.leaving().map(|(first, changes)| {
-        let changes = items::list(changes.iter().map(task_item::change));
+        let changes = items::list(changes.iter().map(change_form::change));
         items::item(
             keys::history_block(task.id(), first),
             vec![(FIRST, number(first)), (CHANGES, changes)],
@@ -46,5 +46,7 @@ pub(super) fn read_input(item: &Item) -> Result<TaskInput, StoreError> {
 pub(super) fn read_block(item: &Item) -> Result<Vec<(u32, Change)>, StoreError> {
     let fields = Fields::of(item)?;
     let first: u32 = fields.number(FIRST)?;
-    Ok((first..).zip(fields.json_list(CHANGES)?).collect())
+    Ok((first..)
+        .zip(change_form::read_changes(&fields, CHANGES)?)
+        .collect())
 }

@@ -14,6 +14,7 @@ mod api_key_item;
 mod api_keys;
 mod blob;
 mod budgets;
+mod change_form;
 mod circuit_item;
 mod circuits;
 pub mod client;

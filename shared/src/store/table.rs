@@ -85,20 +85,36 @@ impl Table {
 
     /// A put where nothing is yet; if something is, it comes with the failure.
     pub(super) fn put_new(&self, item: Item) -> PutItemFluentBuilder {
+        self.put_if(item, NOTHING_THERE)
+    }
+
+    /// A put under a condition; if it fails, what is there comes with the failure.
+    pub(super) fn put_if(&self, item: Item, condition: &str) -> PutItemFluentBuilder {
         self.client
             .put_item()
             .table_name(&self.name)
             .set_item(Some(item))
-            .condition_expression(NOTHING_THERE)
+            .condition_expression(condition)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
     /// [`put_new`](Self::put_new) as a part of a transaction.
     pub(super) fn transact_put_new(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
+        self.transacted(&self.put_new(item))
+    }
+
+    /// A put with a condition, as a part of a transaction.
+    pub(super) fn transacted(
+        &self,
+        put: &PutItemFluentBuilder,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let put = put.as_input();
         let put = Put::builder()
             .table_name(&self.name)
-            .set_item(Some(item))
-            .condition_expression(NOTHING_THERE)
+            .set_item(put.get_item().clone())
+            .set_condition_expression(put.get_condition_expression().clone())
+            .set_expression_attribute_names(put.get_expression_attribute_names().clone())
+            .set_expression_attribute_values(put.get_expression_attribute_values().clone())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let put = put
             .build()

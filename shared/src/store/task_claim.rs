@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnValue;
 
+use super::change_form::{self, WAIT_DETAIL, WAIT_REASON};
 use super::error::record_that_failed_update;
 use super::items::{self, Item, V, moment, name, number, text};
 use super::keys;
 use super::task_item::{
-    self, ATTEMPTS, CANCEL_REQUESTED, DEADLINE, FENCE, HISTORY, LEASE_EXPIRES_AT, LEASE_WORKER,
-    RESEND_AT, REVISION, SENDS, STATUS, UPDATED_AT, VERSION, WAIT_REASON, WAIT_UNTIL,
+    ATTEMPTS, CANCEL_REQUESTED, DEADLINE, FENCE, HISTORY, LEASE_EXPIRES_AT, LEASE_WORKER,
+    RESEND_AT, REVISION, SENDS, STATUS, UPDATED_AT, VERSION, WAIT_UNTIL,
 };
 use super::task_store::DynamoTaskStore;
 use crate::domain::task::MAX_ATTEMPTS;
@@ -30,7 +31,7 @@ const CONDITION: &str = "#tenant = :tenant AND #v <= :v AND #deadline > :now AND
 /// the index of due tasks before.
 const UPDATE: &str = "SET #status = :running, #lease_worker = :worker, #lease_expires_at = :until, #due_at = :until, \
     #updated_at = :now, #sends = :zero, #fence = #fence + :one, #attempts = #attempts + :one, #revision = #revision + :one, \
-    #history = list_append(if_not_exists(#history, :nothing), :claimed) REMOVE #resend_at, #wait_until, #wait_reason";
+    #history = list_append(if_not_exists(#history, :nothing), :claimed) REMOVE #resend_at, #wait_until, #wait_reason, #wait_detail";
 
 impl DynamoTaskStore {
     pub(super) async fn claim_task(
@@ -76,6 +77,7 @@ impl DynamoTaskStore {
             ("#resend_at", RESEND_AT),
             ("#wait_until", WAIT_UNTIL),
             ("#wait_reason", WAIT_REASON),
+            ("#wait_detail", WAIT_DETAIL),
             ("#cancel_requested", CANCEL_REQUESTED),
             ("#history", HISTORY),
         ];
@@ -88,7 +90,7 @@ impl DynamoTaskStore {
         let values = [
             (
                 ":claimed",
-                items::list(std::iter::once(task_item::change(&claimed))),
+                items::list(std::iter::once(change_form::change(&claimed))),
             ),
             (":nothing", items::list(std::iter::empty())),
             (":tenant", text(tenant.as_str())),

@@ -1,154 +1,127 @@
-//! Deleting agents in memory.
+//! Archiving agents in memory.
 
 use async_trait::async_trait;
 
-use super::store::{Agents, MemoryStore};
+use super::store::{Agents, Archived, MemoryStore};
 use crate::domain::{AgentId, TaskId, TenantId, Timestamp};
-use crate::ports::{AgentRetention, DeletedAgent, StoreError, TaskSearch};
+use crate::ports::{AgentRetention, ArchivedAgent, StoreError, TaskScan};
 
-/// How many of a tenant's tasks are searched at once.
+/// How many of a tenant's tasks are scanned at once.
 const PART: usize = 100;
 
+/// A task's place in the list of its tenant's tasks, as text that sorts.
+fn place(at: Timestamp, task: TaskId) -> String {
+    format!("{:013}#{task}", at.as_millis())
+}
+
 impl Agents {
-    fn marked(
-        &mut self,
-        agent: &DeletedAgent,
-    ) -> Result<&mut (Timestamp, Option<String>), StoreError> {
-        self.marked.get_mut(&agent.id).ok_or(StoreError::Conflict)
+    fn is_of(&self, tenant: &TenantId, agent: AgentId) -> bool {
+        let head = self.heads.get(&agent);
+        head.is_some_and(|head| head.newest.tenant == *tenant)
     }
 }
 
 #[async_trait]
 impl AgentRetention for MemoryStore {
-    async fn mark(
+    async fn archive(
         &self,
         tenant: &TenantId,
         agent: AgentId,
         now: Timestamp,
+        due_at: Timestamp,
     ) -> Result<bool, StoreError> {
         self.run(|records| {
-            let mut versions = records.agents.all.range((agent, 0)..=(agent, u32::MAX));
-            let is_there = versions.any(|(_, version)| version.tenant == *tenant);
+            let is_there = records.agents.is_of(tenant, agent);
             if is_there {
-                records.agents.marked.entry(agent).or_insert((now, None));
+                records.agents.archived.entry(agent).or_insert(Archived {
+                    at: now,
+                    due_at,
+                    scanned_to: None,
+                });
             }
             Ok(is_there)
         })
         .await
     }
 
-    async fn find_task(&self, agent: &DeletedAgent) -> Result<TaskSearch, StoreError> {
+    async fn due_agents(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ArchivedAgent>, StoreError> {
         self.run(|records| {
-            let after = agent
-                .searched_to
-                .as_deref()
-                .map(|place| place.parse::<usize>().map_err(|_| StoreError::Cursor));
-            let after = after.transpose()?.unwrap_or(0);
-            let mut tasks: Vec<(Timestamp, TaskId, AgentId)> = records
+            let mut due: Vec<(Timestamp, ArchivedAgent)> = Vec::new();
+            for (id, archived) in &records.agents.archived {
+                let Some(head) = records.agents.heads.get(id) else {
+                    continue;
+                };
+                if archived.due_at <= now {
+                    let agent = ArchivedAgent {
+                        tenant: head.newest.tenant.clone(),
+                        id: *id,
+                        archived_at: archived.at,
+                        scanned_to: archived.scanned_to.clone(),
+                    };
+                    due.push((archived.due_at, agent));
+                }
+            }
+            due.sort_by_key(|(due_at, _)| *due_at);
+            let agents = due.into_iter().map(|(_, agent)| agent);
+            Ok(agents.take(limit as usize).collect())
+        })
+        .await
+    }
+
+    async fn scan(&self, agent: &ArchivedAgent, last: Timestamp) -> Result<TaskScan, StoreError> {
+        self.run(|records| {
+            let from = agent.scanned_to.clone().unwrap_or_default();
+            let mut tasks: Vec<(String, TaskId, AgentId)> = records
                 .tasks
                 .values()
-                .filter(|task| task.spec().tenant == agent.tenant)
-                .map(|task| (task.spec().created_at, task.id(), task.spec().agent.id))
+                .filter(|task| task.spec().tenant == agent.tenant && task.spec().created_at <= last)
+                .map(|task| {
+                    let place = place(task.spec().created_at, task.id());
+                    (place, task.id(), task.spec().agent.id)
+                })
+                .filter(|(place, ..)| *place >= from)
                 .collect();
-            tasks.sort_unstable_by(|one, other| other.cmp(one));
-            let part = tasks.get(after..).unwrap_or_default();
-            if let Some((_, task, _)) = part
-                .iter()
-                .take(PART)
-                .find(|(_, _, named)| *named == agent.id)
-            {
-                return Ok(TaskSearch::Found(*task));
+            tasks.sort_unstable();
+            let part = tasks.get(..PART).unwrap_or(&tasks);
+            if let Some((place, task, _)) = part.iter().find(|(_, _, named)| *named == agent.id) {
+                let (task, place) = (*task, place.clone());
+                return Ok(TaskScan::Found { task, place });
             }
-            let rest = part.len() > PART;
-            Ok(if rest {
-                TaskSearch::NoneSoFar((after + PART).to_string())
-            } else {
-                TaskSearch::None
+            Ok(match tasks.get(PART) {
+                Some((place, ..)) => TaskScan::Unfinished {
+                    place: place.clone(),
+                },
+                None => TaskScan::Clear,
             })
         })
         .await
     }
 
-    async fn marked_before(
-        &self,
-        moment: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<DeletedAgent>, StoreError> {
+    async fn note_scan(&self, agent: &ArchivedAgent, due_at: Timestamp) -> Result<(), StoreError> {
         self.run(|records| {
-            let mut marked: Vec<(Timestamp, DeletedAgent)> = Vec::new();
-            for (id, (at, searched_to)) in records
-                .agents
-                .marked
-                .iter()
-                .filter(|(_, (at, _))| *at < moment)
-            {
-                let Some((_, agent)) = records.agents.all.range((*id, 0)..).next() else {
-                    continue;
-                };
-                let (tenant, created_at, searched_to) =
-                    (agent.tenant.clone(), agent.created_at, searched_to.clone());
-                marked.push((
-                    *at,
-                    DeletedAgent {
-                        tenant,
-                        id: *id,
-                        created_at,
-                        searched_to,
-                    },
-                ));
-            }
-            marked.sort_by_key(|(at, _)| *at);
-            let most = usize::try_from(limit).unwrap_or(usize::MAX);
-            Ok(marked
-                .into_iter()
-                .take(most)
-                .map(|(_, agent)| agent)
-                .collect())
-        })
-        .await
-    }
-
-    async fn note_search(&self, agent: &DeletedAgent) -> Result<(), StoreError> {
-        self.run(|records| {
-            if let Ok((_, searched_to)) = records.agents.marked(agent) {
-                searched_to.clone_from(&agent.searched_to);
+            if let Some(archived) = records.agents.archived.get_mut(&agent.id) {
+                archived.scanned_to.clone_from(&agent.scanned_to);
+                archived.due_at = due_at;
             }
             Ok(())
         })
         .await
     }
 
-    async fn restore(&self, agent: &DeletedAgent) -> Result<(), StoreError> {
+    async fn remove(&self, agent: &ArchivedAgent) -> Result<(), StoreError> {
         self.run(|records| {
-            let is_there = records
-                .agents
-                .all
-                .range((agent.id, 0)..=(agent.id, u32::MAX))
-                .next()
-                .is_some();
-            records.agents.marked.remove(&agent.id);
-            if is_there {
-                Ok(())
-            } else {
-                Err(StoreError::Conflict)
+            let agents = &mut records.agents;
+            let is_archived = agents.archived.contains_key(&agent.id);
+            if agents.heads.contains_key(&agent.id) && !is_archived {
+                return Err(StoreError::Conflict);
             }
-        })
-        .await
-    }
-
-    async fn remove(&self, agent: &DeletedAgent) -> Result<(), StoreError> {
-        self.run(|records| {
-            let is_there = records
-                .agents
-                .all
-                .range((agent.id, 0)..=(agent.id, u32::MAX))
-                .next()
-                .is_some();
-            if is_there {
-                records.agents.marked(agent)?;
-            }
-            records.agents.all.retain(|(id, _), _| *id != agent.id);
-            records.agents.marked.remove(&agent.id);
+            agents.heads.remove(&agent.id);
+            agents.versions.retain(|(id, _), _| *id != agent.id);
+            agents.archived.remove(&agent.id);
             Ok(())
         })
         .await
@@ -163,7 +136,7 @@ mod tests {
     use crate::testing::contract;
 
     #[tokio::test]
-    async fn the_fake_keeps_the_contract_of_the_deletion_of_agents() {
+    async fn the_fake_keeps_the_contract_of_archived_agents() {
         let store = Arc::new(MemoryStore::default());
         let (agents, tasks) = (Arc::clone(&store), Arc::clone(&store));
         contract::agent_retention(contract::AgentPorts {

@@ -60,6 +60,7 @@ const TEXTS: &[&str] = &[
     "variable",
     "dependency",
     "cause",
+    "alias",
 ];
 
 const NUMBERS: &[&str] = &[
@@ -108,7 +109,7 @@ const NUMBERS: &[&str] = &[
     "oldest_overdue_ms",
     "deleted",
     "emptied",
-    "restored",
+    "named",
     "cap_micro_usd",
     "committed_micro_usd",
     "held_micro_usd",

@@ -7,7 +7,9 @@
     reason = "a test's helpers may panic like the test itself"
 )]
 
-mod agent_deletion;
+mod agent_archive;
+mod agent_changes;
+mod agent_switch;
 mod attended;
 mod changes;
 mod crash;

@@ -19,7 +19,7 @@ fn park(after: u64, reason: WaitReason) -> Reply {
         reason,
     };
     let kind = match reason {
-        WaitReason::RetryAfter | WaitReason::Concurrency => UNAVAILABLE,
+        WaitReason::RetryAfter | WaitReason::Concurrency | WaitReason::AgentDisabled => UNAVAILABLE,
         WaitReason::Breaker => ModelErrorKind::CircuitOpen,
         WaitReason::RateLimit => ModelErrorKind::RateLimited,
         WaitReason::SingleFlight => ModelErrorKind::InFlight,

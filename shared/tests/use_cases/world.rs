@@ -5,11 +5,12 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use shared::app::{
-    AppError, NewTask, Room, RunError, RunOutcome, Runner, SweepSummary, Sweeper, Tasks, WorkTimes,
+    AgentDraft, Agents, AppError, NewTask, Room, RunError, RunOutcome, Runner, SweepSummary,
+    Sweeper, Tasks, VersionChoice, WorkTimes,
 };
 use shared::domain::{
-    Agent, AgentConfig, CacheRules, CacheUse, LimitChanges, OnLimit, Outage, Step, Task, TaskId,
-    TaskInput, TaskStatus, TenantId, Timestamp, journal,
+    Agent, AgentConfig, AgentHead, CacheRules, CacheUse, LimitChanges, OnLimit, Outage, Provider,
+    Step, Switch, Task, TaskId, TaskInput, TaskStatus, TenantId, Timestamp, Unlisted, journal,
 };
 use shared::ports::{AgentStore, Clock, Journal, StoreError, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
@@ -108,6 +109,34 @@ impl World {
         }
     }
 
+    pub(crate) fn agents(&self) -> Agents {
+        self.agents_failing(&Faults::default())
+    }
+
+    pub(crate) fn agents_failing(&self, faults: &Faults) -> Agents {
+        let store = || Arc::new(self.store.with_faults(faults.clone()));
+        Agents {
+            store: store(),
+            retention: store(),
+            providers: Provider::ALL.to_vec(),
+            clock: Arc::new(self.clock.clone()),
+        }
+    }
+
+    /// Enables or disables the agent, as its client does.
+    pub(crate) async fn switch(&self, switch: Switch) {
+        let patched = |agent: &AgentHead| {
+            Ok::<AgentDraft, AppError>(AgentDraft {
+                config: agent.newest.config.clone(),
+                unlisted: vec![Unlisted::Allowed; agent.newest.config.models.iter().count()],
+                switch,
+            })
+        };
+        let (tenant, id) = (self.tenant(), self.agent.id);
+        let agent = self.agents().patch_agent(tenant, id, patched).await;
+        assert_eq!(agent.unwrap().switch, switch);
+    }
+
     /// A worker whose store calls fail by `faults`.
     pub(crate) fn worker_failing(&self, faults: &Faults) -> Runner {
         let store = self.store.with_faults(faults.clone());
@@ -133,6 +162,7 @@ impl World {
         let input = TaskInput::new(input.to_owned()).unwrap();
         NewTask {
             agent: self.agent.id,
+            version: VersionChoice::Newest,
             input,
             cache_use: CacheUse::default(),
             limits: LimitChanges::default(),

@@ -265,7 +265,7 @@ async fn an_agent_of_a_later_version_hides_no_other_from_the_list() {
         panic!("{page:?}")
     };
     assert_eq!(
-        (unreadable.id.to_string(), listed),
+        (unreadable.id.to_string(), &listed.newest),
         (
             "agt_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10".to_owned(),
             &agent

@@ -1,42 +1,50 @@
 //! `/v1/agents`.
 
+mod aliases;
 mod builtin_tools;
+mod patch;
 mod request;
 mod response;
+mod versions;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::LOCATION;
-use axum::response::IntoResponse;
-use shared::domain::AgentId;
+use axum::http::header::{ETAG, LOCATION};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use shared::domain::{AgentHead, AgentId, AgentVersion, Switch};
 
 use crate::Api;
 use crate::auth::{AgentsRead, AgentsWrite, Caller};
-use crate::body::Body;
+use crate::body::{Body, MergePatch};
 use crate::delivery::{MAX_BODY_BYTES, fit};
+use crate::etag::{EntityTag, is_match};
+use crate::json::{parse, value};
 use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::Params;
-use request::CreateAgentRequest;
+pub(crate) use aliases::{find_alias, list_aliases, remove_alias, set_alias};
+use request::AgentRequest;
 use response::{AgentListResponse, AgentResponse};
+pub(crate) use versions::{find_version, list_versions};
 
 /// `POST /v1/agents`: creates an agent.
 pub(crate) async fn create_agent(
     State(api): State<Api>,
     Caller { access, .. }: Caller<AgentsWrite>,
     params: Params,
-    Body(request): Body<CreateAgentRequest>,
+    Body(request): Body<AgentRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     params.finish()?;
     let agent = api
         .agents
-        .create_agent(access.tenant, request.config(&api.agents)?)
+        .create_agent(access.tenant, request.draft()?)
         .await?;
-    let location = [(LOCATION, format!("/v1/agents/{}", agent.id))];
+    let location = format!("/v1/agents/{}", agent.newest.id);
+    let headers = [(LOCATION, location), (ETAG, tag(&agent).into())];
     Ok((
         StatusCode::CREATED,
-        location,
+        headers,
         Json(AgentResponse::from(&agent)),
     ))
 }
@@ -46,11 +54,13 @@ pub(crate) async fn find_agent(
     State(api): State<Api>,
     Caller { access, .. }: Caller<AgentsRead>,
     PathId(id): PathId<AgentId>,
+    headers: HeaderMap,
     params: Params,
-) -> Result<Json<AgentResponse>, Problem> {
+) -> Result<Response, Problem> {
     params.finish()?;
     let agent = api.agents.find_agent(&access.tenant, id).await?;
-    Ok(Json(AgentResponse::from(&agent)))
+    let shown = Json(AgentResponse::from(&agent));
+    Ok(tag(&agent).respond(&headers, shown))
 }
 
 /// `GET /v1/agents?limit=&cursor=`: the tenant's agents, oldest first, and the ids of agents that
@@ -64,4 +74,56 @@ pub(crate) async fn list_agents(
     params.finish()?;
     let agents = api.agents.list_agents(&access.tenant, &page).await?;
     Ok(Json(fit(AgentListResponse::from(agents), MAX_BODY_BYTES)))
+}
+
+/// `PATCH /v1/agents/{id}`: changes the agent by a JSON merge patch, if `If-Match` allows it.
+pub(crate) async fn patch_agent(
+    State(api): State<Api>,
+    Caller { access, .. }: Caller<AgentsWrite>,
+    (PathId(id), headers): (PathId<AgentId>, HeaderMap),
+    params: Params,
+    MergePatch(bytes): MergePatch,
+) -> Result<impl IntoResponse, Problem> {
+    params.finish()?;
+    // The patch has the form of an agent in which everything may be absent or null.
+    parse::<AgentRequest>(&bytes)?;
+    let patch = value(&bytes)?;
+    let patched = |agent: &AgentHead| {
+        let version = version_tag(agent.newest.version_ref());
+        if !is_match(&headers, &[version, tag(agent)]) {
+            return Err(Problem::precondition_failed(agent.newest.version));
+        }
+        patch::patched(agent, patch.clone())
+    };
+    let agent = api.agents.patch_agent(&access.tenant, id, patched).await?;
+    let headers = [(ETAG, String::from(tag(&agent)))];
+    Ok((headers, Json(AgentResponse::from(&agent))))
+}
+
+/// `DELETE /v1/agents/{id}`: archives the agent.
+pub(crate) async fn archive_agent(
+    State(api): State<Api>,
+    Caller { access, .. }: Caller<AgentsWrite>,
+    PathId(id): PathId<AgentId>,
+    params: Params,
+) -> Result<StatusCode, Problem> {
+    params.finish()?;
+    api.agents.archive_agent(&access.tenant, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The tag of the agent as a whole: while it is disabled, it looks different.
+fn tag(agent: &AgentHead) -> EntityTag {
+    match agent.switch {
+        Switch::Enabled => version_tag(agent.newest.version_ref()),
+        Switch::Disabled => {
+            let AgentVersion { id, version } = agent.newest.version_ref();
+            EntityTag::of(&format!("{id}-{version}-disabled"))
+        }
+    }
+}
+
+/// The tag of one version.
+fn version_tag(AgentVersion { id, version }: AgentVersion) -> EntityTag {
+    EntityTag::of(&format!("{id}-{version}"))
 }

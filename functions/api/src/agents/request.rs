@@ -1,25 +1,26 @@
-//! The body of `POST /v1/agents`.
+//! The form of an agent in bodies: of `POST /v1/agents`, and of what a patch makes of an agent.
 
 use serde::Deserialize;
 use serde_json::Value;
-use shared::app::Agents;
+use shared::app::AgentDraft;
 use shared::domain::chain::MAX_MODELS;
 use shared::domain::transcript::MAX_TOOLS;
 use shared::domain::{
     AgentConfig, AgentName, ApiVersion, CacheRules, CacheTerms, Instructions, Invalid, JsonSchema,
     LimitBound, LimitChanges, Limits, ModelChain, ModelChoice, ModelRef, ModelSettings,
-    OutputLimitField, OutputSchema, ReasoningEffort, RetryRules, Thousandths, ToolDefinition,
-    ToolName, Transfer, Unlisted,
+    OutputLimitField, OutputSchema, ReasoningEffort, RetryRules, Switch, Thousandths,
+    ToolDefinition, ToolName, Transfer, Unlisted,
 };
 
 use super::builtin_tools::{BuiltinToolEntry, builtin_tools};
 use crate::body::{Broken, Object, counted, named, required};
 use crate::problem::Problem;
 
-/// The body of `POST /v1/agents`.
+/// An agent as a client wants it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct CreateAgentRequest {
+pub(crate) struct AgentRequest {
+    enabled: Option<bool>,
     name: Option<String>,
     instructions: Option<String>,
     models: Option<Vec<Object<ModelEntry>>>,
@@ -84,15 +85,15 @@ struct CacheEntry {
     stale_seconds: Option<u32>,
 }
 
-impl CreateAgentRequest {
-    /// The configuration, or every rule that the body breaks.
-    pub(super) fn config(self, agents: &Agents) -> Result<AgentConfig, Problem> {
+impl AgentRequest {
+    /// The agent, or every rule that the form breaks.
+    pub(super) fn draft(self) -> Result<AgentDraft, Problem> {
         let mut broken = Broken::default();
         let name = broken.keep(required("/name", self.name).and_then(AgentName::new));
         let instructions = broken.keep(Instructions::new(self.instructions.unwrap_or_default()));
         let models = broken.keep(required("/models", self.models));
-        let models =
-            models.and_then(|entries| chain(entries, agents, self.max_cost_micro_usd, &mut broken));
+        let models = models.and_then(|entries| chain(entries, &mut broken));
+        let (models, unlisted) = models.unzip();
         let tools = tools(self.tools.unwrap_or_default(), &mut broken);
         let others = tools.as_deref().unwrap_or_default();
         let builtin_tools =
@@ -121,31 +122,36 @@ impl CreateAgentRequest {
             on_limit: self.on_limit,
         }
         .limits(&mut broken);
-        if let Some(models) = &models {
-            broken.extend(agents.provider_refusals(
-                models,
-                tools.as_deref().unwrap_or_default(),
-                limits,
-            ));
-        }
-        let config = match (name, instructions, models, tools, builtin_tools) {
+        let draft = match (name, instructions, models, tools, builtin_tools) {
             (Some(name), Some(instructions), Some(models), Some(tools), Some(builtin_tools)) => {
-                let output_schema = output_schema.flatten();
-                Some(AgentConfig {
+                let config = AgentConfig {
                     name,
                     instructions,
                     models,
                     tools,
                     builtin_tools,
-                    output_schema,
+                    output_schema: output_schema.flatten(),
                     retry,
                     cache,
                     limits,
+                };
+                Some(AgentDraft {
+                    config,
+                    unlisted: unlisted.unwrap_or_default(),
+                    switch: switch(self.enabled),
                 })
             }
             _ => None,
         };
-        broken.finish(config)
+        broken.finish(draft)
+    }
+}
+
+/// Whether an agent works whose `enabled` is this.
+pub(super) const fn switch(enabled: Option<bool>) -> Switch {
+    match enabled {
+        Some(false) => Switch::Disabled,
+        Some(true) | None => Switch::Enabled,
     }
 }
 
@@ -181,28 +187,22 @@ impl LimitsEntry {
     }
 }
 
+/// The chain, and for each of its models whether it may be unknown.
 fn chain(
     entries: Vec<Object<ModelEntry>>,
-    agents: &Agents,
-    max_cost: Option<u64>,
     broken: &mut Broken,
-) -> Option<ModelChain> {
+) -> Option<(ModelChain, Vec<Unlisted>)> {
     let entries = broken.keep(counted("/models", entries, 1..=MAX_MODELS))?;
-    let mut choices = Vec::new();
+    let (mut choices, mut unlisted) = (Vec::new(), Vec::new());
     for (place, Object(entry)) in entries.into_iter().enumerate() {
-        let unlisted = if entry.allow_unlisted == Some(true) {
-            Unlisted::Allowed
-        } else {
-            Unlisted::Refused
-        };
-        choices.push(broken.below(&format!("/models/{place}"), |broken| {
-            let choice = entry.choice(broken)?;
-            broken.extend(agents.refusals(&choice, unlisted, max_cost));
-            Some(choice)
-        }));
+        unlisted.push(match entry.allow_unlisted {
+            Some(true) => Unlisted::Allowed,
+            Some(false) | None => Unlisted::Refused,
+        });
+        choices.push(broken.below(&format!("/models/{place}"), |broken| entry.choice(broken)));
     }
     let choices: Option<Vec<ModelChoice>> = choices.into_iter().collect();
-    broken.keep(ModelChain::new(choices?))
+    Some((broken.keep(ModelChain::new(choices?))?, unlisted))
 }
 
 fn tools(entries: Vec<Object<ToolEntry>>, broken: &mut Broken) -> Option<Vec<ToolDefinition>> {

@@ -1,9 +1,10 @@
-//! How agents look.
+//! Agents and their versions in responses.
 
 use serde::Serialize;
 use shared::domain::{
-    Agent, AgentConfig, ApiVersion, BuiltinTool, CacheRules, ModelChoice, Outage, OutputLimitField,
-    OutputSchema, ReasoningEffort, RetryRules, Thousandths, ToolDefinition, Transfer,
+    Agent, AgentConfig, AgentHead, ApiVersion, BuiltinTool, CacheRules, ModelChoice, Outage,
+    OutputLimitField, OutputSchema, ReasoningEffort, RetryRules, Switch, Thousandths,
+    ToolDefinition, Transfer,
 };
 use shared::ports::{Page, UnreadableAgent};
 
@@ -16,7 +17,15 @@ use crate::time::rfc3339;
 #[derive(Serialize)]
 pub(crate) struct AgentResponse {
     #[serde(flatten)]
-    agent: ListedAgentResponse,
+    newest: VersionResponse,
+    enabled: bool,
+}
+
+/// One version of an agent.
+#[derive(Serialize)]
+pub(crate) struct VersionResponse {
+    #[serde(flatten)]
+    version: ListedVersionResponse,
     tools: Vec<ToolDefinition>,
     builtin_tools: Vec<BuiltinTool>,
     output_schema: Option<OutputSchema>,
@@ -32,10 +41,18 @@ pub(crate) struct AgentListResponse {
     unreadable: Vec<String>,
 }
 
-/// An agent in a list: everything but its tools and its schema, which would leave room for fewer
-/// agents in a page.
+/// An agent in a list.
 #[derive(Serialize)]
 pub(crate) struct ListedAgentResponse {
+    #[serde(flatten)]
+    newest: ListedVersionResponse,
+    enabled: bool,
+}
+
+/// A version in a list: everything but its tools and its schema, which would leave room for fewer
+/// entries in a page.
+#[derive(Serialize)]
+pub(crate) struct ListedVersionResponse {
     id: String,
     version: u32,
     name: String,
@@ -79,7 +96,25 @@ enum CacheResponse {
     Off,
 }
 
-impl From<&Agent> for AgentResponse {
+impl From<&AgentHead> for AgentResponse {
+    fn from(agent: &AgentHead) -> Self {
+        Self {
+            newest: VersionResponse::from(&agent.newest),
+            enabled: agent.switch == Switch::Enabled,
+        }
+    }
+}
+
+impl From<&AgentHead> for ListedAgentResponse {
+    fn from(agent: &AgentHead) -> Self {
+        Self {
+            newest: ListedVersionResponse::from(&agent.newest),
+            enabled: agent.switch == Switch::Enabled,
+        }
+    }
+}
+
+impl From<&Agent> for VersionResponse {
     fn from(agent: &Agent) -> Self {
         let AgentConfig {
             tools,
@@ -90,7 +125,7 @@ impl From<&Agent> for AgentResponse {
         let (tools, builtin_tools, output_schema) =
             (tools.clone(), builtin_tools.clone(), output_schema.clone());
         Self {
-            agent: agent.into(),
+            version: agent.into(),
             tools,
             builtin_tools,
             output_schema,
@@ -98,7 +133,7 @@ impl From<&Agent> for AgentResponse {
     }
 }
 
-impl From<&Agent> for ListedAgentResponse {
+impl From<&Agent> for ListedVersionResponse {
     fn from(agent: &Agent) -> Self {
         let AgentConfig {
             name,
@@ -123,8 +158,8 @@ impl From<&Agent> for ListedAgentResponse {
     }
 }
 
-impl From<Page<Result<Agent, UnreadableAgent>>> for AgentListResponse {
-    fn from(page: Page<Result<Agent, UnreadableAgent>>) -> Self {
+impl From<Page<Result<AgentHead, UnreadableAgent>>> for AgentListResponse {
+    fn from(page: Page<Result<AgentHead, UnreadableAgent>>) -> Self {
         let (mut entries, mut unreadable) = (Vec::new(), Vec::new());
         for entry in page.entries {
             match entry {
@@ -150,6 +185,12 @@ impl LongTexts for AgentListResponse {
 }
 
 impl LongTexts for ListedAgentResponse {
+    fn long_texts(&mut self) -> Vec<&mut LongText> {
+        self.newest.long_texts()
+    }
+}
+
+impl LongTexts for ListedVersionResponse {
     fn long_texts(&mut self) -> Vec<&mut LongText> {
         vec![&mut self.instructions]
     }

@@ -2,14 +2,17 @@
 //! JSON, not in those of Rust.
 
 mod encoding;
+mod merge;
 mod words;
 
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 
 use crate::body::Object;
 use crate::problem::{BrokenRule, Problem};
+pub(crate) use merge::merge;
 
 /// Decodes the JSON object in these bytes into a `T`.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
@@ -26,6 +29,11 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         }
     })?;
     Ok(value)
+}
+
+/// Any JSON in these bytes.
+pub(crate) fn value(bytes: &[u8]) -> Result<Value, Problem> {
+    serde_json::from_str(encoding::text(bytes)?).map_err(|error| malformed(&error))
 }
 
 fn malformed(error: &serde_json::Error) -> Problem {

@@ -7,7 +7,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shared::app::{AppError, Missing};
-use shared::domain::{Causes, Invalid, Scope};
+use shared::domain::agent_head::MAX_ALIASES;
+use shared::domain::{AgentId, Causes, Invalid, Scope};
 use shared::ports::{SecretError, StoreError};
 
 /// What a client reads about every internal failure; the log has the details.
@@ -86,6 +87,28 @@ impl Problem {
         )
     }
 
+    pub(crate) fn wrong_patch_type() -> Self {
+        let detail =
+            "the body must have the content type application/merge-patch+json or application/json";
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            detail,
+        )
+    }
+
+    /// The request's `If-Match` does not name the present version of the agent.
+    pub(crate) fn precondition_failed(newest: u32) -> Self {
+        let detail = format!(
+            "If-Match does not name the agent as it is: its newest version is {newest}; read it, and send its ETag"
+        );
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "precondition_failed",
+            detail,
+        )
+    }
+
     /// The body has this content coding; the API reads no coded body.
     pub(crate) fn wrong_content_encoding(coding: &str) -> Self {
         let detail = format!(
@@ -116,6 +139,19 @@ impl Problem {
             missing_scope: Some(scope),
             ..Self::new(StatusCode::FORBIDDEN, "missing_scope", detail)
         }
+    }
+
+    fn agent_disabled(agent: AgentId) -> Self {
+        let detail = format!(
+            "agent {agent} is disabled and accepts no tasks; to enable it, patch it with \"enabled\": true"
+        );
+        Self::new(StatusCode::CONFLICT, "agent_disabled", detail)
+    }
+
+    fn too_many_keys(most: u32) -> Self {
+        let detail =
+            format!("the tenant has {most} keys, the most that it may have; revoke one first");
+        Self::new(StatusCode::CONFLICT, "limit_reached", detail)
     }
 
     /// The state of what the request names does not allow it.
@@ -263,8 +299,9 @@ impl From<AppError> for Problem {
                 "the task paused at its {limit} of {bound}, and would pause again: send limits with a higher {}",
                 limit.setting()
             )),
-            AppError::AgentInUse { agent, task } => Self::conflict(format!(
-                "agent {agent} can't be deleted: task {task} names it; delete its tasks first"
+            AppError::AgentDisabled(agent) => Self::agent_disabled(agent),
+            AppError::TooManyAliases => Self::conflict(format!(
+                "the agent has {MAX_ALIASES} aliases; remove one first"
             )),
             AppError::TaskDeleted => Self::conflict(
                 "the task created with this Idempotency-Key was deleted; use a new key for a new task",
@@ -273,11 +310,7 @@ impl From<AppError> for Problem {
             AppError::KeyRevoked => {
                 Self::conflict("the key is revoked, and cannot be changed; create a new one")
             }
-            AppError::TooManyKeys(most) => Self::new(
-                StatusCode::CONFLICT,
-                "limit_reached",
-                format!("the tenant has {most} keys, the most that it may have; revoke one first"),
-            ),
+            AppError::TooManyKeys(most) => Self::too_many_keys(most),
             AppError::TenantExists(tenant) => {
                 Self::conflict(format!("the id {tenant} is taken; choose another one"))
             }

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use http_body_util::BodyExt;
 use serde_json::Value;
-use shared::domain::{AgentId, LimitKind, TaskId, TaskStatus, Timestamp};
+use shared::domain::{AgentId, LimitKind, TaskStatus, Timestamp};
 
 use super::*;
 
@@ -46,14 +46,12 @@ async fn every_app_error_has_its_status_and_code() {
             false,
         ),
         (
-            AppError::AgentInUse {
-                agent: AgentId::new(now),
-                task: TaskId::new(now),
-            },
+            AppError::AgentDisabled(AgentId::new(now)),
             409,
-            "conflict",
+            "agent_disabled",
             false,
         ),
+        (AppError::TooManyAliases, 409, "conflict", false),
         (AppError::TaskDeleted, 409, "conflict", false),
         (
             AppError::WrongState(TaskStatus::Completed),

@@ -2,7 +2,7 @@
 
 use axum::http::HeaderMap;
 use serde::Deserialize;
-use shared::app::{Access, IdempotencyKey, NewTask, RetryFrom, ToolAnswer};
+use shared::app::{Access, IdempotencyKey, NewTask, RetryFrom, ToolAnswer, VersionChoice};
 use shared::domain::{CacheUse, Invalid, LimitChanges, TaskInput, TraceHeader};
 
 use crate::body::{Broken, Object, named, required};
@@ -14,6 +14,8 @@ use crate::problem::Problem;
 #[serde(deny_unknown_fields)]
 pub(crate) struct SubmitTaskRequest {
     agent_id: Option<String>,
+    agent_version: Option<u32>,
+    alias: Option<String>,
     input: Option<String>,
     cache: Option<String>,
     max_age_seconds: Option<u32>,
@@ -120,6 +122,7 @@ impl SubmitTaskRequest {
             id.parse()
                 .map_err(|_| Invalid::new("/agent_id", "must be an id of the form agt_…"))
         }));
+        let version = broken.keep(version(self.agent_version, self.alias));
         let input = broken.keep(required("/input", self.input).and_then(TaskInput::new));
         let mut cache_use = CacheUse::default();
         if let Some(mode) = self.cache {
@@ -132,11 +135,12 @@ impl SubmitTaskRequest {
                 .unwrap_or(cache_use);
         }
         let idempotency_key = broken.keep(idempotency_key(headers));
-        let new = match (agent, input, idempotency_key) {
-            (Some(agent), Some(input), Some(idempotency_key)) => {
+        let new = match (agent, version, input, idempotency_key) {
+            (Some(agent), Some(version), Some(input), Some(idempotency_key)) => {
                 let limits = changes(self.limits, access);
                 Some(NewTask {
                     agent,
+                    version,
                     input,
                     cache_use,
                     limits,
@@ -147,6 +151,19 @@ impl SubmitTaskRequest {
             _ => None,
         };
         broken.finish(new)
+    }
+}
+
+/// Which version of the agent the task runs.
+fn version(number: Option<u32>, alias: Option<String>) -> Result<VersionChoice, Invalid> {
+    match (number, alias) {
+        (None, None) => Ok(VersionChoice::Newest),
+        (Some(number), None) => Ok(VersionChoice::Number(number)),
+        (None, Some(alias)) => alias.parse().map(VersionChoice::Alias),
+        (Some(_), Some(_)) => Err(Invalid::new(
+            "/alias",
+            "must not be given beside agent_version",
+        )),
     }
 }
 

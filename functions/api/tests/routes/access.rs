@@ -12,10 +12,44 @@ use crate::platform::{AGENT, Answer, Platform};
 /// A route under `/v1`: its method, its path, a body that it accepts, and the scope that it needs.
 struct Route(&'static str, &'static str, &'static str, Scope);
 
-const ROUTES: [Route; 31] = [
+const ROUTES: [Route; 40] = [
     Route("POST", "/v1/agents", AGENT, Scope::AgentsWrite),
     Route("GET", "/v1/agents/{agent}", "", Scope::AgentsRead),
     Route("GET", "/v1/agents", "", Scope::AgentsRead),
+    Route(
+        "PATCH",
+        "/v1/agents/{agent}",
+        r#"{"name":"x"}"#,
+        Scope::AgentsWrite,
+    ),
+    Route("DELETE", "/v1/agents/{agent}", "", Scope::AgentsWrite),
+    Route("GET", "/v1/agents/{agent}/versions", "", Scope::AgentsRead),
+    Route(
+        "GET",
+        "/v1/agents/{agent}/versions/1",
+        "",
+        Scope::AgentsRead,
+    ),
+    Route("GET", "/v1/agents/{agent}/aliases", "", Scope::AgentsRead),
+    Route(
+        "GET",
+        "/v1/agents/{agent}/aliases/live",
+        "",
+        Scope::AgentsRead,
+    ),
+    Route(
+        "PUT",
+        "/v1/agents/{agent}/aliases/live",
+        r#"{"version":1}"#,
+        Scope::AgentsWrite,
+    ),
+    Route(
+        "DELETE",
+        "/v1/agents/{agent}/aliases/live",
+        "",
+        Scope::AgentsWrite,
+    ),
+    Route("GET", "/v1/models", "", Scope::AgentsRead),
     Route("POST", "/v1/tasks", SUBMISSION, Scope::TasksSubmit),
     Route("GET", "/v1/tasks/{task}", "", Scope::TasksRead),
     Route("DELETE", "/v1/tasks/{task}", "", Scope::TasksSubmit),
@@ -155,7 +189,8 @@ async fn furnished() -> (Platform, Ids) {
         .as_str()
         .unwrap()
         .clone_into(&mut ids.agent);
-    let task = ROUTES[3].call(&platform, &ids, &token).await;
+    let submit = ROUTES.iter().find(|route| route.2 == SUBMISSION).unwrap();
+    let task = submit.call(&platform, &ids, &token).await;
     task.body["id"].as_str().unwrap().clone_into(&mut ids.task);
     (platform, ids)
 }
@@ -259,7 +294,10 @@ fn each_documented_route_is_checked() {
         .filter(|route| route.contains(" /v1/"))
         .collect();
     let checked = ROUTES.iter().map(|Route(method, path, ..)| {
-        let path = path.replace("/steps/1/", "/steps/{number}/");
+        let path = path
+            .replace("/steps/1/", "/steps/{number}/")
+            .replace("/versions/1", "/versions/{number}")
+            .replace("/aliases/live", "/aliases/{name}");
         let path = ["agent", "task", "key", "tenant"]
             .iter()
             .fold(path, |path, name| {

@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 use shared::app::{
     Agents, KeyPorts, Keys, Readiness, RequestRates, Room, Runner, Tasks, Tenants, Waits, WorkTimes,
 };
-use shared::domain::CacheRules;
-use shared::policy::admission::CompatibleServer;
+use shared::domain::{CacheRules, Provider};
 use shared::ports::{Clock, Dependency, TaskMessage, TaskStore};
 use shared::testing::{
     Faults, ManualClock, MemoryKeys, MemoryQueue, MemoryRequestCounts, MemorySecrets, MemorySlots,
@@ -56,14 +55,14 @@ impl Platform {
     }
 
     pub(crate) fn failing(faults: &Faults) -> Self {
-        Self::having(faults, CompatibleServer::Present)
+        Self::having(faults, &Provider::ALL)
     }
 
     pub(crate) fn without_compatible_server() -> Self {
-        Self::having(&Faults::default(), CompatibleServer::Absent)
+        Self::having(&Faults::default(), &[Provider::Anthropic, Provider::OpenAi])
     }
 
-    fn having(faults: &Faults, compatible_server: CompatibleServer) -> Self {
+    fn having(faults: &Faults, providers: &[Provider]) -> Self {
         let (store, queue, secrets) = (
             MemoryStore::default(),
             MemoryQueue::default(),
@@ -95,7 +94,12 @@ impl Platform {
             ),
         ];
         let router = router(Api {
-            agents: Agents::new(failing(), compatible_server, time()),
+            agents: Agents {
+                store: failing(),
+                retention: failing(),
+                providers: providers.to_vec(),
+                clock: time(),
+            },
             waits: Waits::new(
                 tasks.clone(),
                 Arc::new(MemorySlots::default()),
@@ -147,6 +151,35 @@ impl Platform {
         .await
     }
 
+    /// A request with a body of this content type.
+    pub(crate) async fn send_typed(
+        &self,
+        (method, path): (&str, &str),
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
+        let request = headers
+            .iter()
+            .fold(request(method, path), |request, (name, value)| {
+                request.header(*name, *value)
+            });
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: impl Into<Body>) -> Answer {
+        let merge = [("content-type", "application/merge-patch+json")];
+        self.send_typed(("PATCH", path), &merge, body).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: impl Into<Body>) -> Answer {
+        let json = [("content-type", "application/json")];
+        self.send_typed(("PUT", path), &json, body).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send_typed(("DELETE", path), &[], Body::empty()).await
+    }
+
     pub(crate) async fn create_agent(&self) -> String {
         let answer = self.post("/v1/agents", AGENT).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
@@ -183,7 +216,24 @@ impl Platform {
 
     /// Works on every message that waits.
     pub(crate) async fn drain(&self, model: ScriptedModel) {
-        let runner = Runner {
+        let runner = self.runner(model);
+        while self.work(&runner).await {}
+    }
+
+    /// Works on one message; false if none waits.
+    pub(crate) async fn work(&self, runner: &Runner) -> bool {
+        let Some(delivery) = self.queue.receive() else {
+            return false;
+        };
+        let message = TaskMessage::from_body(&delivery.body).unwrap();
+        let until = self.clock.now().plus(Duration::from_mins(1));
+        runner.run(&message, until).await.unwrap();
+        self.queue.acknowledge(&delivery.receipt);
+        true
+    }
+
+    pub(crate) fn runner(&self, model: ScriptedModel) -> Runner {
+        Runner {
             queue: Arc::new(self.queue.clone()),
             agents: Arc::new(self.store.clone()),
             tasks: Arc::new(self.store.clone()),
@@ -198,14 +248,6 @@ impl Platform {
             },
             slots: None,
             room: Room::default(),
-        };
-        while let Some(delivery) = self.queue.receive() {
-            let message = TaskMessage::from_body(&delivery.body).unwrap();
-            runner
-                .run(&message, self.clock.now().plus(Duration::from_mins(1)))
-                .await
-                .unwrap();
-            self.queue.acknowledge(&delivery.receipt);
         }
     }
 

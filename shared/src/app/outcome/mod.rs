@@ -202,7 +202,8 @@ fn until_for(
         WaitReason::SingleFlight
         | WaitReason::OutOfTime
         | WaitReason::Budget
-        | WaitReason::Concurrency => {
+        | WaitReason::Concurrency
+        | WaitReason::AgentDisabled => {
             return wait.until;
         }
         WaitReason::Breaker => task.staggered(wait.until, now),

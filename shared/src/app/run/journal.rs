@@ -5,9 +5,10 @@ use super::work::Work;
 use crate::app::lost::note_steps;
 use crate::app::outcome::conversation_too_long;
 use crate::domain::{
-    Agent, Conversation, Failure, FailureCode, MAX_CONVERSATION_BYTES, StepPlace, TaskInput,
+    Agent, Conversation, Failure, FailureCode, MAX_CONVERSATION_BYTES, StepPlace, Switch,
+    TaskInput, WaitReason,
 };
-use crate::ports::{StepsRequest, StoreError};
+use crate::ports::{AgentOfTask, StepsRequest, StoreError};
 
 /// The most that one read of the journal returns: steps, and bytes.
 const PAGE: (u32, u64) = (1_000, 4 * 1_024 * 1_024);
@@ -87,18 +88,19 @@ impl Work<'_> {
         input.ok_or_else(|| missing().into())
     }
 
-    /// The version of the agent that the task runs. Without it, the task fails.
+    /// The version of the agent that the task runs. Without it, the task fails. While the agent is
+    /// disabled, the task waits.
     pub(super) async fn read_agent(&self) -> Result<Agent, Exit> {
         let (tenant, version) = (&self.held.task.spec().tenant, self.held.task.spec().agent);
         let missing = || {
             let message = format!("agent {} has no version {}", version.id, version.version);
             Exit::Failed(Failure::of_its_own(FailureCode::AgentMissing, message))
         };
-        self.held
-            .runner
-            .agents
-            .version(tenant, version)
-            .await?
-            .ok_or_else(missing)
+        let found = self.held.runner.agents.of_task(tenant, version).await?;
+        let AgentOfTask { agent, switch } = found.ok_or_else(missing)?;
+        match switch {
+            Switch::Enabled => Ok(agent),
+            Switch::Disabled => Err(self.held.back_off(WaitReason::AgentDisabled).1),
+        }
     }
 }

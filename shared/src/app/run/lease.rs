@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::runner::{RESERVE, Runner, SKEW};
 use crate::domain::task::LeaseLost;
 use crate::domain::{
-    Causes, Deadline, Spent, Task, TaskId, TaskState, TenantId, Timestamp, Wait, WaitReason,
+    Causes, Deadline, Spent, Switch, Task, TaskId, TaskState, TenantId, Timestamp, Wait, WaitReason,
 };
 use crate::ports::{StoreError, TaskStore};
 
@@ -35,6 +35,8 @@ enum Polled {
     Read(Result<Option<Box<Task>>, StoreError>),
     /// Whether the lease lasts as long as this task says.
     Renewed(Box<Task>, Result<(), StoreError>),
+    /// The lease lasts as long as this task says, and the task's agent is disabled.
+    Disabled(Box<Task>),
 }
 
 /// A task that one worker holds under one lease.
@@ -47,6 +49,8 @@ pub(super) struct HeldTask<'a> {
     next_poll: Instant,
     /// The read of the task, or the renewal of its lease, that is under way.
     poll: JoinSet<Polled>,
+    /// Whether the agent was disabled when the lease was last renewed.
+    is_disabled: bool,
 }
 
 impl<'a> HeldTask<'a> {
@@ -58,6 +62,17 @@ impl<'a> HeldTask<'a> {
             until,
             next_poll: Instant::now() + POLL_INTERVAL,
             poll: JoinSet::new(),
+            is_disabled: false,
+        }
+    }
+
+    /// Ends the work if the agent is disabled. A step that is under way is not dropped for this:
+    /// what it did would be done again.
+    pub(super) fn stop_if_disabled(&self) -> Result<(), Exit> {
+        if self.is_disabled {
+            Err(self.back_off(WaitReason::AgentDisabled).1)
+        } else {
+            Ok(())
         }
     }
 
@@ -143,9 +158,21 @@ impl<'a> HeldTask<'a> {
             return self.begin_refresh();
         };
         let tasks = Arc::clone(&self.runner.tasks);
+        let agents = Arc::clone(&self.runner.agents);
         let renewing = async move {
-            let outcome = tasks.update(&renewed).await;
-            Polled::Renewed(Box::new(renewed), outcome)
+            if let Err(error) = tasks.update(&renewed).await {
+                return Polled::Renewed(Box::new(renewed), Err(error));
+            }
+            let spec = renewed.spec();
+            let trace = tracing::info_span!("poll agent", xray_parent = UNRECORDED);
+            let found = agents.of_task(&spec.tenant, spec.agent);
+            match found.instrument(trace).await {
+                Ok(Some(found)) if found.switch == Switch::Disabled => {
+                    Polled::Disabled(Box::new(renewed))
+                }
+                // If the agent can't be read now, the next renewal reads it.
+                Ok(_) | Err(_) => Polled::Renewed(Box::new(renewed), Ok(())),
+            }
         };
         self.poll.spawn(renewing.in_current_span());
     }
@@ -166,6 +193,10 @@ impl<'a> HeldTask<'a> {
             Polled::Read(Ok(stored)) => self.catch_up(stored.as_deref()),
             // Catch up, do not replace the task: the work may have changed it since.
             Polled::Renewed(renewed, Ok(())) => self.catch_up(Some(&renewed)),
+            Polled::Disabled(renewed) => {
+                self.is_disabled = true;
+                self.catch_up(Some(&renewed))
+            }
             // Another writer changed the task: another try would meet the same conflict.
             Polled::Renewed(_, Err(StoreError::Conflict)) => {
                 self.begin_refresh();

@@ -101,7 +101,10 @@ impl Work<'_> {
                 return ended;
             };
             let recorded = self.recorded(step, appended).await;
-            ended = ended.and(recorded).and_then(|()| self.take_room());
+            ended = ended
+                .and(recorded)
+                .and_then(|()| self.take_room())
+                .and_then(|()| self.held.stop_if_disabled());
         }
     }
 

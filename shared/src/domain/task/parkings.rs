@@ -14,7 +14,7 @@ pub struct Parkings {
     pub outages: u32,
     /// Because a provider limits the rate.
     pub rate_limits: u32,
-    /// Because its tenant had no free slot, or its conversation did not fit into memory.
+    /// Because it had to wait for other tasks to finish, or for its agent to be enabled.
     pub turns: u32,
 }
 
@@ -24,7 +24,9 @@ impl Parkings {
         match reason {
             WaitReason::RetryAfter => self.outages = self.outages.saturating_add(1),
             WaitReason::RateLimit => self.rate_limits = self.rate_limits.saturating_add(1),
-            WaitReason::Concurrency => self.turns = self.turns.saturating_add(1),
+            WaitReason::Concurrency | WaitReason::AgentDisabled => {
+                self.turns = self.turns.saturating_add(1);
+            }
             // These waits do not grow. For example, an open circuit names the end of the wait.
             WaitReason::Breaker
             | WaitReason::SingleFlight

@@ -46,7 +46,7 @@ impl Admission {
             temperature_range(model, settings),
             pair(model, settings),
         ];
-        let reason = no_sampling(model, settings);
+        let reason = sampling_refusal(model, settings);
         let sampling = [
             ("/temperature", settings.temperature),
             ("/top_p", settings.top_p),
@@ -129,12 +129,12 @@ fn pair(model: &ModelRef, settings: &ModelSettings) -> Option<Invalid> {
     let has_both = settings.temperature.is_some() && settings.top_p.is_some();
     let is_wrong = model.provider() == Provider::Anthropic
         && has_both
-        && no_sampling(model, settings).is_none();
+        && sampling_refusal(model, settings).is_none();
     is_wrong.then(|| Invalid::new("/top_p", "must not be set beside temperature for anthropic"))
 }
 
 /// Why the model takes no sampling parameters, if it takes none.
-fn no_sampling(model: &ModelRef, settings: &ModelSettings) -> Option<&'static str> {
+pub(super) fn sampling_refusal(model: &ModelRef, settings: &ModelSettings) -> Option<&'static str> {
     match model.provider() {
         Provider::Anthropic | Provider::OpenAi if refuses_sampling(model) => {
             Some("is not taken by this model")

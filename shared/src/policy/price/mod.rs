@@ -35,7 +35,7 @@ pub struct PriceTable {
 
 /// The prices of one model for some time.
 #[derive(Debug, Deserialize)]
-struct Row {
+pub(super) struct Row {
     provider: String,
     /// The name of the model; it also stands for the model's dated snapshots.
     model: String,
@@ -43,26 +43,34 @@ struct Row {
     valid_from: Midnight,
     /// The day after the last one.
     valid_until: Option<Midnight>,
-    prices: Prices,
-    long_prompt: Option<LongPrompt>,
+    pub(super) prices: Prices,
+    pub(super) long_prompt: Option<LongPrompt>,
+    /// The most tokens that the model reads and writes together, if it is known.
+    pub(super) context_window: Option<u32>,
     /// The most tokens that the model writes in one answer, if it is known.
-    max_output_tokens: Option<u32>,
+    pub(super) max_output_tokens: Option<u32>,
 }
 
 /// Prices of calls with a long input. They hold for the whole call, also for its output.
-#[derive(Debug, Deserialize)]
-struct LongPrompt {
-    over_input_tokens: u64,
-    prices: Prices,
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct LongPrompt {
+    /// A longer input has these prices.
+    pub over_input_tokens: u64,
+    /// The prices.
+    pub prices: Prices,
 }
 
 /// Micro-USD for a million tokens of each class. Reasoning is output.
-#[derive(Debug, Deserialize)]
-struct Prices {
-    input: u32,
-    cache_read: u32,
-    cache_write: u32,
-    output: u32,
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Prices {
+    /// Input that is neither read from the vendor's cache nor written to it.
+    pub input: u32,
+    /// Input that the vendor has cached.
+    pub cache_read: u32,
+    /// Input that the vendor caches.
+    pub cache_write: u32,
+    /// Output.
+    pub output: u32,
 }
 
 /// The start of a day, in UTC.
@@ -148,6 +156,11 @@ impl PriceTable {
         ]
     }
 
+    /// The rows that are valid at the moment.
+    pub(super) fn rows_at(&self, at: Timestamp) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| row.is_valid(at))
+    }
+
     /// The model's row, or all rows of its provider if it has none.
     fn assumed_rows(&self, model: &ModelRef, at: Timestamp) -> impl Iterator<Item = &Row> {
         let (own, provider) = (self.row(model, at), model.provider().as_str());
@@ -166,6 +179,11 @@ impl PriceTable {
 }
 
 impl Row {
+    /// The model by its own name.
+    pub(super) fn model(&self) -> Option<ModelRef> {
+        ModelRef::new(self.provider.parse().ok()?, self.model.as_str()).ok()
+    }
+
     /// Whether a request names the row's model by its own name or by the name of a dated snapshot,
     /// such as `claude-haiku-4-5-20251001` or `gpt-5.5-2026-04-23`. A longer name is another model
     /// with another price: `gpt-5.4-mini` is no `gpt-5.4`.

@@ -14,8 +14,8 @@ mod tests {
     use super::super::{agent_item, detail_items, step_item, task_item};
     use crate::domain::task::{Parkings, Progress};
     use crate::domain::{
-        Agent, AgentConfig, CacheUse, Change, Event, History, Lease, Limits, Spent, Task, TaskId,
-        TaskInput, TaskState, Timestamp, Wait, WaitReason,
+        Agent, AgentConfig, AgentHead, CacheUse, Change, Event, History, Lease, Limits, Spent,
+        Switch, Task, TaskId, TaskInput, TaskState, Timestamp, Wait, WaitReason,
     };
     use crate::testing::samples::{self, after};
 
@@ -110,6 +110,7 @@ mod tests {
             "B" => AttributeValue::B(Blob::new(base64::decode(value.as_str().unwrap()).unwrap())),
             "N" => AttributeValue::N(value.as_str().unwrap().to_owned()),
             "M" => AttributeValue::M(attributes(value)),
+            "BOOL" => AttributeValue::Bool(value.as_bool().unwrap()),
             "L" => AttributeValue::L(value.as_array().unwrap().iter().map(attribute).collect()),
             other => panic!("a value of type {other}"),
         }
@@ -118,10 +119,36 @@ mod tests {
     #[test]
     fn an_agent_of_the_first_version_is_read() {
         let expected = agent(limits().with_max_cost_micro_usd(250_000).unwrap());
-        assert_eq!(
-            agent_item::read(&record(include_str!("agent.json"))).unwrap(),
-            expected
-        );
+        let item = record(include_str!("agent.json"));
+        assert_eq!(agent_item::read(&item).unwrap(), expected);
+        let head = AgentHead::of(expected);
+        assert_eq!(agent_item::read_head(&item).unwrap(), head);
+    }
+
+    /// As it was first written with a switch, aliases and a revision.
+    #[test]
+    fn an_agent_as_a_whole_is_read() {
+        let mut expected = AgentHead::of(agent(limits()));
+        expected.configure(samples::agent_config("writer", ""), after(60));
+        expected.switch = Switch::Disabled;
+        expected.aliases = [("prod".parse().unwrap(), 1)].into();
+        expected.revision = 4;
+        let item = record(include_str!("agent_head.json"));
+        assert_eq!(agent_item::read_head(&item).unwrap(), expected);
+        assert_eq!(agent_item::switch(&item), Switch::Disabled);
+    }
+
+    /// As it was first written, with a reason that the versions before know and a detail.
+    #[test]
+    fn a_task_that_waits_for_its_agent_is_read() {
+        let [_, (mut waiting, _), ..] = tasks();
+        let wait = Wait {
+            until: after(30),
+            reason: WaitReason::AgentDisabled,
+        };
+        waiting.park(1, wait, Spent::Nothing, after(2)).unwrap();
+        let item = record(include_str!("task_agent_disabled.json"));
+        assert_eq!(task_item::read(&item, None).unwrap(), waiting);
     }
 
     /// But for its history, the causes of its parkings and its conversation's size, which were not

@@ -61,9 +61,8 @@ const DUE_SHARDS: u8 = 8;
 const DUE_PREFIX: &str = "due#";
 const ENDED_PREFIX: &str = "done#";
 
-/// The shard of [`DUE`] that agents are in while they are being deleted, by the moment of their
-/// mark.
-pub(super) const DELETED_AGENTS: &str = "agents";
+/// The shard of [`DUE`] that archived agents are in, by the moment of their next scan.
+pub(super) const ARCHIVED_AGENTS: &str = "archived";
 
 /// By how much the clocks of two machines may differ.
 pub(super) const CLOCK_SKEW: Duration = Duration::from_hours(1);
@@ -159,6 +158,11 @@ pub(super) fn parse_tenant(pk: &str) -> Option<TenantId> {
 /// What the sort keys of an agent's versions begin with.
 pub(super) fn agent_versions(id: AgentId) -> String {
     format!("AGENTVERSION#{id}#")
+}
+
+/// The number of the version that a sort key is of.
+pub(super) fn parse_agent_version(sk: &str) -> Option<u32> {
+    sk.rsplit_once('#')?.1.parse().ok()
 }
 
 /// One version of an agent.
@@ -411,6 +415,17 @@ pub(super) fn id_cursor(id: impl Display) -> String {
 /// The place that a cursor of a list of `T`s stands for.
 pub(super) fn parse_id_cursor<T: FromStr>(cursor: &str) -> Option<T> {
     unhex(cursor)?.parse().ok()
+}
+
+/// A place in a list of an agent's versions, as text for clients.
+pub(super) fn version_cursor(number: u32) -> String {
+    hex(format!("v{number}").as_bytes())
+}
+
+/// The version that a cursor of a list of versions stands for.
+pub(super) fn parse_version_cursor(cursor: &str) -> Option<u32> {
+    let number = unhex(cursor)?.strip_prefix('v')?.parse().ok()?;
+    (version_cursor(number) == cursor).then_some(number)
 }
 
 /// A place in a list of tasks, as text for clients. Holds nothing but the task's moment and id, and

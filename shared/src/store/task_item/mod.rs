@@ -19,10 +19,11 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
 use super::blob::{self, Blob, BlobHeader};
+use super::change_form::{self, WAIT_DETAIL, WAIT_REASON};
 use super::items::{self, Attributes, Fields, Item, USAGE, moment, name, number, text};
 use super::keys::{self, CREATED, DUE_AT, DUE_SHARD, TENANT_ID};
 use crate::domain::task::{Progress, TaskSpec};
-use crate::domain::{Change, Failure, Task, TaskInput, TaskState, TaskStatus, TenantId};
+use crate::domain::{Failure, Task, TaskInput, TaskState, TaskStatus, TenantId};
 use crate::ports::{INPUT_IN_RECORD, StoreError};
 
 pub(super) use reading::{read, read_summary};
@@ -48,7 +49,6 @@ pub(super) const REVISION: &str = "revision";
 pub(super) const SENDS: &str = "sends";
 pub(super) const STATUS: &str = "status";
 pub(super) const UPDATED_AT: &str = "updated_at";
-pub(super) const WAIT_REASON: &str = "wait_reason";
 pub(super) const WAIT_UNTIL: &str = "wait_until";
 pub(super) const INPUT: &str = "input";
 pub(super) const CANCEL_REQUESTED: &str = "cancel_requested";
@@ -96,7 +96,7 @@ const FAILED_ATTEMPTS: &str = "failed_attempts";
 const CONTENT: &str = "content";
 
 /// Every attribute that a transition can set or remove.
-pub(super) const MUTABLE: [&str; 45] = [
+pub(super) const MUTABLE: [&str; 46] = [
     blob::CODEC,
     blob::RAW_BYTES,
     blob::SHA256,
@@ -122,6 +122,7 @@ pub(super) const MUTABLE: [&str; 45] = [
     SETBACKS,
     SPEND,
     WAIT_REASON,
+    WAIT_DETAIL,
     WAIT_UNTIL,
     REVISION,
     FENCE,
@@ -247,7 +248,10 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
         (BASE, number(base)),
         items::json(LIMITS, limits),
         (DEADLINE, moment(*deadline)),
-        (HISTORY, items::list(history.recent().iter().map(change))),
+        (
+            HISTORY,
+            items::list(history.recent().iter().map(change_form::change)),
+        ),
         items::json(SPEND, spend),
         (UPDATED_AT, moment(*updated_at)),
         (STATUS, name(&task.status())),
@@ -274,11 +278,14 @@ fn of_state(state: &TaskState) -> Attributes {
             (LEASE_WORKER, text(lease.worker.to_string())),
             (LEASE_EXPIRES_AT, moment(lease.expires_at)),
         ],
-        TaskState::Waiting { wait, due_at } => vec![
-            (WAIT_REASON, name(&wait.reason)),
-            (WAIT_UNTIL, moment(wait.until)),
-            (RESEND_AT, moment(*due_at)),
-        ],
+        TaskState::Waiting { wait, due_at } => {
+            let mut attributes = change_form::wait_reason(wait.reason);
+            attributes.extend([
+                (WAIT_UNTIL, moment(wait.until)),
+                (RESEND_AT, moment(*due_at)),
+            ]);
+            attributes
+        }
         TaskState::InputRequired {
             since,
             expires_at,
@@ -338,11 +345,6 @@ fn occasional(progress: &Progress) -> Attributes {
         attributes.push(items::json(SETBACKS, setbacks));
     }
     attributes
-}
-
-/// A change as an entry of the list of changes.
-pub(super) fn change(change: &Change) -> AttributeValue {
-    text(serde_json::json!(change).to_string())
 }
 
 /// Whether the record belongs, or belonged, to a task of the tenant.

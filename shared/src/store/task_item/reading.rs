@@ -8,7 +8,7 @@ use super::{
     EXPIRES_AT, FAILED_ATTEMPTS, FAILURE_CODE, FAILURE_MESSAGE, FENCE, FailureContent, HISTORY,
     HISTORY_FIRST, HOPS, INPUT, INPUT_BYTES, LEASE_EXPIRES_AT, LEASE_WORKER, LIMIT, LIMITS, ORIGIN,
     OUTAGES, OUTPUT_TEXT, PARKINGS, RATE_LIMITS, RESEND_AT, REVISION, SENDS, SETBACKS, SINCE,
-    SPEND, STATUS, STEPS, STOP_REASON, TRACE, TURNS, UPDATED_AT, VERSION, WAIT_REASON, WAIT_UNTIL,
+    SPEND, STATUS, STEPS, STOP_REASON, TRACE, TURNS, UPDATED_AT, VERSION, WAIT_UNTIL,
 };
 use crate::domain::task::{Progress, TaskSpec};
 use crate::domain::{
@@ -16,6 +16,7 @@ use crate::domain::{
     TaskInput, TaskState, TaskStatus, Wait,
 };
 use crate::ports::{StoreError, TaskSummary};
+use crate::store::change_form;
 use crate::store::items::{Fields, Item};
 use crate::store::keys;
 use crate::store::keys::TENANT_ID;
@@ -44,7 +45,7 @@ fn input(fields: &Fields<'_>) -> Result<Option<TaskInput>, StoreError> {
 /// Whole, however long an earlier version let it become.
 fn history(fields: &Fields<'_>) -> Result<History, StoreError> {
     let stored = fields
-        .optional(HISTORY, Fields::json_list)?
+        .optional(HISTORY, change_form::read_changes)?
         .unwrap_or_default();
     let first = fields.optional(HISTORY_FIRST, Fields::number)?.unwrap_or(0);
     Ok(History::restore(first, stored, fields.number(REVISION)?))
@@ -108,7 +109,7 @@ fn state(fields: &Fields<'_>, content: Option<Vec<u8>>) -> Result<TaskState, Sto
         TaskStatus::Waiting => TaskState::Waiting {
             wait: Wait {
                 until: fields.moment(WAIT_UNTIL)?,
-                reason: fields.name(WAIT_REASON)?,
+                reason: change_form::read_wait_reason(fields)?,
             },
             due_at: fields.moment(RESEND_AT)?,
         },

@@ -1,50 +1,52 @@
 //! The rules of [`AgentRetention`].
 //!
-//! What is marked is listed for all tenants, so these checks mark agents in a past of their own.
+//! What is due is listed for all tenants, so these checks archive agents in a past of their own.
 
 use std::sync::Arc;
 
 use super::{Check, Outcome, eventually, holds, same};
-use crate::domain::{Agent, Task, Timestamp};
+use crate::domain::{Agent, AgentHead, Switch, Task, Timestamp};
 use crate::ports::{
-    AgentRetention, AgentStore, DeletedAgent, Deletion, PageRequest, StoreError, TaskSearch,
-    TaskStore,
+    AgentOfTask, AgentRetention, AgentStore, ArchivedAgent, Deletion, PageRequest, StoreError,
+    TaskScan, TaskStore,
 };
-use crate::testing::samples::{self, START};
+use crate::testing::samples::{self, START, after};
 
 pub(super) const CHECKS: &[Check<AgentPorts>] = &[
     (
-        "a marked agent is neither the newest nor in a list, and its version is there",
-        |k| Box::pin(marked_is_hidden(k)),
+        "an archived agent has no head and is in no list, and its versions are there",
+        |k| Box::pin(archived_is_hidden(k)),
     ),
-    ("another tenant's agent, or none, is not marked", |k| {
-        Box::pin(not_marked(k))
+    ("an archived agent can't be changed", |k| {
+        Box::pin(archived_stays(k))
+    }),
+    ("another tenant's agent, or none, is not archived", |k| {
+        Box::pin(not_archived(k))
     }),
     (
-        "a marked agent is due after its first mark, with its search's place, until it is restored",
+        "an archived agent is due at its first moment, and then when its scan says",
         |k| Box::pin(due(k)),
     ),
-    (
-        "a removed agent is gone with its versions, and can't be restored",
-        |k| Box::pin(removed_is_gone(k)),
-    ),
-    ("an agent that is not marked is not removed", |k| {
-        Box::pin(unmarked_stays(k))
+    ("a removed agent is gone with its versions", |k| {
+        Box::pin(removed_is_gone(k))
+    }),
+    ("an agent that is not archived is not removed", |k| {
+        Box::pin(present_stays(k))
     }),
     (
-        "of a tenant's tasks one that names the agent is found, until it is deleted",
-        |k| Box::pin(task_is_found(k)),
+        "the oldest task that names the agent is found, until it is deleted, and then the next",
+        |k| Box::pin(tasks_are_found(k)),
     ),
 ];
 
-/// The ports that store agents and the tasks that name them.
+/// Where agents and what names them are ports.
 #[derive(Clone)]
 pub struct AgentPorts {
     /// The agents.
     pub agents: Arc<dyn AgentStore>,
     /// The tasks that name them.
     pub tasks: Arc<dyn TaskStore>,
-    /// What deletes them.
+    /// What archives and removes them.
     pub retention: Arc<dyn AgentRetention>,
 }
 
@@ -60,92 +62,90 @@ impl AgentPorts {
         Ok(agent)
     }
 
-    async fn mark(&self, agent: &Agent) -> Outcome {
-        same(
-            &self.retention.mark(&agent.tenant, agent.id, at(10)).await?,
-            &true,
-        )
+    async fn archive(&self, agent: &Agent) -> Outcome {
+        let (tenant, id) = (&agent.tenant, agent.id);
+        let archived = self.retention.archive(tenant, id, at(10), at(20)).await?;
+        same(&archived, &true)
     }
 
     async fn listed(&self, agent: &Agent) -> Result<usize, StoreError> {
-        Ok(self
-            .agents
-            .list(
-                &agent.tenant,
-                &PageRequest {
-                    limit: 10,
-                    after: None,
-                },
-            )
-            .await?
-            .entries
-            .len())
+        let page = PageRequest {
+            limit: 10,
+            after: None,
+        };
+        let listed = self.agents.list(&agent.tenant, &page).await?;
+        Ok(listed.entries.len())
     }
 
-    async fn is_due(&self, agent: &DeletedAgent, moment: Timestamp) -> Result<bool, StoreError> {
-        Ok(self
-            .retention
-            .marked_before(moment, 1_000)
-            .await?
-            .contains(agent))
+    async fn is_due(&self, agent: &ArchivedAgent, now: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.retention.due_agents(now, 1_000).await?.contains(agent))
     }
 }
 
-fn deleted(agent: &Agent) -> DeletedAgent {
-    let (tenant, id, created_at) = (agent.tenant.clone(), agent.id, agent.created_at);
-    DeletedAgent {
-        tenant,
-        id,
-        created_at,
-        searched_to: None,
+fn archived(agent: &Agent) -> ArchivedAgent {
+    ArchivedAgent {
+        tenant: agent.tenant.clone(),
+        id: agent.id,
+        archived_at: at(10),
+        scanned_to: None,
     }
 }
 
-async fn marked_is_hidden(ports: AgentPorts) -> Outcome {
+async fn archived_is_hidden(ports: AgentPorts) -> Outcome {
     let agent = ports.created().await?;
     let other = samples::agent(&agent.tenant);
     ports.agents.create(&other).await?;
-    ports.mark(&agent).await?;
-    ports.mark(&agent).await?;
-    same(&ports.agents.newest(&agent.tenant, agent.id).await?, &None)?;
-    let list = ports
-        .agents
-        .list(
-            &agent.tenant,
-            &PageRequest {
-                limit: 10,
-                after: None,
-            },
-        )
-        .await?;
-    same(&list.entries, &vec![Ok(other)])?;
-    same(
-        &ports
-            .agents
-            .version(&agent.tenant, agent.version_ref())
-            .await?,
-        &Some(agent.clone()),
-    )?;
-    Ok(ports.retention.remove(&deleted(&agent)).await?)
+    ports.archive(&agent).await?;
+    ports.archive(&agent).await?;
+    same(&ports.agents.head(&agent.tenant, agent.id).await?, &None)?;
+    let page = PageRequest {
+        limit: 10,
+        after: None,
+    };
+    let list = ports.agents.list(&agent.tenant, &page).await?;
+    same(&list.entries, &vec![Ok(AgentHead::of(other))])?;
+    let (tenant, version) = (&agent.tenant, agent.version_ref());
+    let stored = ports.agents.version(tenant, version).await?;
+    same(&stored, &Some(agent.clone()))?;
+    let of_task = ports.agents.of_task(tenant, version).await?;
+    let expected = AgentOfTask {
+        agent: agent.clone(),
+        switch: Switch::Enabled,
+    };
+    same(&of_task, &Some(expected))?;
+    let versions = ports.agents.versions(tenant, agent.id, &page).await?;
+    same(&versions.entries.len(), &1)?;
+    Ok(ports.retention.remove(&archived(&agent)).await?)
 }
 
-async fn not_marked(ports: AgentPorts) -> Outcome {
+async fn archived_stays(ports: AgentPorts) -> Outcome {
     let agent = ports.created().await?;
-    same(
-        &ports
-            .retention
-            .mark(&samples::fresh_tenant(), agent.id, at(10))
-            .await?,
-        &false,
-    )?;
+    let before = AgentHead::of(agent.clone());
+    let (mut switched, mut changed) = (before.clone(), before.clone());
+    (switched.switch, switched.revision) = (Switch::Disabled, 2);
+    changed.configure(samples::agent_config("late", ""), after(1));
+    changed.revision = 2;
+    ports.archive(&agent).await?;
+    for late in [switched, changed] {
+        let refused = ports.agents.replace(&before, &late).await;
+        holds(matches!(refused, Err(StoreError::Conflict)), || {
+            format!("{refused:?}")
+        })?;
+    }
+    same(&ports.agents.head(&agent.tenant, agent.id).await?, &None)?;
+    Ok(ports.retention.remove(&archived(&agent)).await?)
+}
+
+async fn not_archived(ports: AgentPorts) -> Outcome {
+    let agent = ports.created().await?;
     let never = samples::agent(&agent.tenant);
-    same(
-        &ports
-            .retention
-            .mark(&agent.tenant, never.id, at(10))
-            .await?,
-        &false,
-    )?;
+    for (tenant, id) in [
+        (samples::fresh_tenant(), agent.id),
+        (agent.tenant.clone(), never.id),
+    ] {
+        let refused = ports.retention.archive(&tenant, id, at(10), at(20)).await?;
+        same(&refused, &false)?;
+    }
     same(&ports.agents.newest(&agent.tenant, never.id).await?, &None)?;
     same(
         &ports.agents.newest(&agent.tenant, agent.id).await?,
@@ -155,97 +155,117 @@ async fn not_marked(ports: AgentPorts) -> Outcome {
 
 async fn due(ports: AgentPorts) -> Outcome {
     let agent = ports.created().await?;
-    ports.mark(&agent).await?;
-    let mut marked = deleted(&agent);
-    eventually(|| async { same(&ports.is_due(&marked, at(11)).await?, &true) }).await?;
-    same(&ports.is_due(&marked, at(10)).await?, &false)?;
-    marked.searched_to = Some("7".to_owned());
-    ports.retention.note_search(&marked).await?;
-    eventually(|| async { same(&ports.is_due(&marked, at(11)).await?, &true) }).await?;
-    ports.retention.restore(&marked).await?;
-    ports.retention.restore(&marked).await?;
-    ports.retention.note_search(&marked).await?;
-    same(
-        &ports.agents.newest(&agent.tenant, agent.id).await?,
-        &Some(agent.clone()),
-    )?;
-    same(&ports.listed(&agent).await?, &1)?;
-    eventually(|| async { same(&ports.is_due(&marked, at(99)).await?, &false) }).await?;
-    ports.mark(&agent).await?;
-    eventually(|| async { same(&ports.is_due(&deleted(&agent), at(11)).await?, &true) }).await?;
-    Ok(ports.retention.remove(&deleted(&agent)).await?)
+    ports.archive(&agent).await?;
+    let mut marked = archived(&agent);
+    eventually(|| async { same(&ports.is_due(&marked, at(20)).await?, &true) }).await?;
+    same(&ports.is_due(&marked, at(19)).await?, &false)?;
+    let task = samples::task(&agent, START);
+    ports.tasks.create(&task).await?;
+    let scanned = async || ports.retention.scan(&marked, START).await;
+    eventually(|| async {
+        holds(matches!(scanned().await?, TaskScan::Found { .. }), || {
+            "none is found".to_owned()
+        })
+    })
+    .await?;
+    let TaskScan::Found { place, .. } = scanned().await? else {
+        return holds(false, || "it is gone again".to_owned());
+    };
+    marked.scanned_to = Some(place);
+    ports.retention.note_scan(&marked, at(90)).await?;
+    eventually(|| async { same(&ports.is_due(&marked, at(90)).await?, &true) }).await?;
+    eventually(|| async { same(&ports.is_due(&marked, at(89)).await?, &false) }).await?;
+    // Archived again, it is no sooner due.
+    ports.archive(&agent).await?;
+    same(&ports.is_due(&marked, at(89)).await?, &false)?;
+    Ok(ports.retention.remove(&marked).await?)
 }
 
 async fn removed_is_gone(ports: AgentPorts) -> Outcome {
     let agent = ports.created().await?;
-    ports.mark(&agent).await?;
+    let first = AgentHead::of(agent.clone());
+    let mut second = first.clone();
+    second.configure(samples::agent_config("second", ""), after(1));
+    second.revision = 2;
+    ports.agents.replace(&first, &second).await?;
+    ports.archive(&agent).await?;
     let mut removals = tokio::task::JoinSet::new();
     for _ in 0..4 {
-        let (retention, agent) = (Arc::clone(&ports.retention), deleted(&agent));
+        let (retention, agent) = (Arc::clone(&ports.retention), archived(&agent));
         removals.spawn(async move { retention.remove(&agent).await });
     }
     for removed in removals.join_all().await {
         removed?;
     }
     same(&ports.agents.newest(&agent.tenant, agent.id).await?, &None)?;
-    same(
-        &ports
-            .agents
-            .version(&agent.tenant, agent.version_ref())
-            .await?,
-        &None,
-    )?;
+    for version in [&first.newest, &second.newest] {
+        let (tenant, version) = (&agent.tenant, version.version_ref());
+        same(&ports.agents.version(tenant, version).await?, &None)?;
+        same(&ports.agents.of_task(tenant, version).await?, &None)?;
+    }
     same(&ports.listed(&agent).await?, &0)?;
-    ports.retention.note_search(&deleted(&agent)).await?;
-    let restored = ports.retention.restore(&deleted(&agent)).await;
-    holds(matches!(restored, Err(StoreError::Conflict)), || {
-        format!("{restored:?}")
-    })?;
-    same(&ports.agents.newest(&agent.tenant, agent.id).await?, &None)?;
-    eventually(|| async { same(&ports.is_due(&deleted(&agent), at(99)).await?, &false) }).await
+    ports.retention.note_scan(&archived(&agent), at(10)).await?;
+    let (tenant, id) = (&agent.tenant, agent.id);
+    let again = ports.retention.archive(tenant, id, at(10), at(20)).await?;
+    same(&again, &false)?;
+    eventually(|| async { same(&ports.is_due(&archived(&agent), at(99)).await?, &false) }).await
 }
 
-async fn unmarked_stays(ports: AgentPorts) -> Outcome {
+async fn present_stays(ports: AgentPorts) -> Outcome {
     let agent = ports.created().await?;
-    let removed = ports.retention.remove(&deleted(&agent)).await;
+    let removed = ports.retention.remove(&archived(&agent)).await;
     holds(matches!(removed, Err(StoreError::Conflict)), || {
         format!("{removed:?}")
     })?;
-    same(
-        &ports.agents.newest(&agent.tenant, agent.id).await?,
-        &Some(agent.clone()),
-    )?;
-    same(
-        &ports
-            .agents
-            .version(&agent.tenant, agent.version_ref())
-            .await?,
-        &Some(agent),
-    )
+    let newest = ports.agents.newest(&agent.tenant, agent.id).await?;
+    same(&newest, &Some(agent.clone()))?;
+    let stored = ports
+        .agents
+        .version(&agent.tenant, agent.version_ref())
+        .await?;
+    same(&stored, &Some(agent))
 }
 
-async fn task_is_found(ports: AgentPorts) -> Outcome {
+async fn delete(ports: &AgentPorts, task: &Task) -> Outcome {
+    let mut task = task.clone();
+    task.cancel(START)?;
+    ports.tasks.update(&task).await?;
+    let tenant = &task.spec().tenant;
+    let deleted = ports.tasks.delete(tenant, task.id()).await?;
+    same(&deleted, &Deletion::Begun)
+}
+
+async fn tasks_are_found(ports: AgentPorts) -> Outcome {
     let agent = ports.created().await?;
-    let find = async || ports.retention.find_task(&deleted(&agent)).await;
-    same(&find().await?, &TaskSearch::None)?;
+    let scan = async |place: Option<String>| {
+        let mut archived = archived(&agent);
+        archived.scanned_to = place;
+        ports.retention.scan(&archived, after(60)).await
+    };
+    same(&scan(None).await?, &TaskScan::Clear)?;
     let foreign = Agent {
         tenant: samples::fresh_tenant(),
         ..agent.clone()
     };
     let other = samples::agent(&agent.tenant);
-    let [mut ours, foreign, other] =
-        [&agent, &foreign, &other].map(|agent| samples::task(agent, START));
-    for task in [&foreign, &other] {
+    let of = |agent, seconds| samples::task(agent, after(seconds));
+    let [first, second] = [of(&agent, 10), of(&agent, 20)];
+    // The last is too young: nothing submits to an agent so long after it was archived.
+    let others = [of(&foreign, 5), of(&other, 5), of(&agent, 999_999)];
+    for task in others.iter().chain([&second, &first]) {
         ports.tasks.create(task).await?;
     }
-    same(&find().await?, &TaskSearch::None)?;
-    ports.tasks.create(&ours).await?;
-    eventually(|| async { same(&find().await?, &TaskSearch::Found(Task::id(&ours))) }).await?;
-    ours.cancel(START)?;
-    ports.tasks.update(&ours).await?;
-    same(
-        &ports.tasks.delete(&agent.tenant, ours.id()).await?,
-        &Deletion::Begun,
-    )?;
-    eventually(|| async { same(&find().await?, &TaskSearch::None) }).await
+    let found = async |wanted: &Task, place: Option<String>| match scan(place).await? {
+        TaskScan::Found { task, place } if task == wanted.id() => Ok(place),
+        other => Err(format!("{other:?}").into()),
+    };
+    eventually(|| async { found(&first, None).await.map(drop) }).await?;
+    let place = found(&first, None).await?;
+    same(&found(&first, Some(place.clone())).await?, &place)?;
+    delete(&ports, &first).await?;
+    eventually(|| async { found(&second, Some(place.clone())).await.map(drop) }).await?;
+    let place = found(&second, Some(place)).await?;
+    delete(&ports, &second).await?;
+    eventually(|| async { same(&scan(Some(place.clone())).await?, &TaskScan::Clear) }).await?;
+    same(&scan(None).await?, &TaskScan::Clear)
 }

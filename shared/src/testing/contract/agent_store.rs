@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Check, Outcome, holds, same};
-use crate::domain::{Agent, AgentId, AgentVersion, TenantId};
+use crate::domain::{Agent, AgentHead, AgentId, AgentVersion, TenantId};
 use crate::ports::{AgentStore, Page, PageRequest, StoreError, UnreadableAgent};
 use crate::testing::samples;
 
@@ -213,7 +213,7 @@ async fn foreign_cursor(store: Store) -> Outcome {
         page.entries
             .iter()
             .flatten()
-            .all(|agent| agent.tenant == ours),
+            .all(|head| head.newest.tenant == ours),
         || format!("{page:?}"),
     )
 }
@@ -223,7 +223,7 @@ async fn page(
     tenant: &TenantId,
     limit: u32,
     after: Option<String>,
-) -> Result<Page<Result<Agent, UnreadableAgent>>, StoreError> {
+) -> Result<Page<Result<AgentHead, UnreadableAgent>>, StoreError> {
     store.list(tenant, &PageRequest { limit, after }).await
 }
 
@@ -231,7 +231,7 @@ async fn all_pages(store: &Store, tenant: &TenantId, limit: u32) -> Result<Vec<A
     let (mut all, mut after) = (Vec::new(), None);
     for _ in 0..20 {
         let page = page(store, tenant, limit, after).await?;
-        all.extend(page.entries.into_iter().flatten());
+        all.extend(page.entries.into_iter().flatten().map(|head| head.newest));
         after = page.next;
         if after.is_none() {
             break;

@@ -4,6 +4,7 @@
 //! Each check makes its own tenant and ids, so that suites can run side by side on one shared
 //! store.
 
+mod agent_changes;
 mod agent_retention;
 mod agent_store;
 mod answers;
@@ -60,7 +61,7 @@ type Check<P> = (
 /// # Panics
 /// When a rule is broken.
 pub async fn agent_store(store: Arc<dyn AgentStore>) {
-    run(&store, &[agent_store::CHECKS]).await;
+    run(&store, &[agent_store::CHECKS, agent_changes::CHECKS]).await;
 }
 
 /// Checks the rules of [`KeyStore`].

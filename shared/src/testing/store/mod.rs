@@ -1,9 +1,10 @@
 //! Agents, tasks and journals in memory.
 
+mod agents;
 mod journal;
 mod task_store;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -15,14 +16,11 @@ use super::budgets::MemoryBudgets;
 use super::faults::{Call, Faults};
 use super::lock;
 use super::retention::Marked;
-use crate::domain::{
-    Agent, AgentId, AgentVersion, Change, Step, Task, TaskId, TaskInput, TaskState, TenantId,
-    Timestamp,
-};
+use crate::domain::{AgentId, Change, Step, Task, TaskId, TaskInput, TaskState, Timestamp};
 use crate::ports::{
-    AgentStore, Dependency, INPUT_IN_RECORD, NoAnswer, Page, PageRequest, StoreError, TaskDetails,
-    TaskSummary, UnreadableAgent,
+    Dependency, INPUT_IN_RECORD, NoAnswer, Page, PageRequest, StoreError, TaskDetails, TaskSummary,
 };
+pub(super) use agents::{Agents, Archived};
 
 /// The most bytes that a step's content or a task's result may have, as in the real store.
 const MAX_CONTENT_BYTES: usize = 16 * 1_024 * 1_024;
@@ -53,15 +51,6 @@ pub(super) struct Records {
     pub(super) marked: BTreeMap<TaskId, Marked>,
     /// By task, number and run.
     pub(super) steps: BTreeMap<(TaskId, u32, u32), Step>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Agents {
-    pub(super) all: BTreeMap<(AgentId, u32), Agent>,
-    /// Those whose records can't be read.
-    damaged: BTreeSet<AgentId>,
-    /// Agents that their clients deleted, since when, and up to where tasks were searched.
-    pub(super) marked: BTreeMap<AgentId, (Timestamp, Option<String>)>,
 }
 
 impl MemoryStore {
@@ -107,14 +96,14 @@ impl MemoryStore {
     pub fn content(&self) -> (String, String) {
         let records = lock(&self.records);
         (
-            format!("{:?}", records.agents.all),
+            format!("{:?}", records.agents),
             format!("{:?}", records.tasks),
         )
     }
 
     /// From now on, the agent's record can't be read.
     pub fn damage_agent(&self, agent: AgentId) {
-        lock(&self.records).agents.damaged.insert(agent);
+        lock(&self.records).agents.damage(agent);
     }
 
     pub(super) async fn run<T>(
@@ -136,103 +125,6 @@ impl MemoryStore {
             |fault| StoreError::Unavailable(Box::new(fault)),
             || effect(&mut lock(&self.records)),
         )
-    }
-}
-
-impl Agents {
-    fn readable(&self, agent: AgentId) -> Result<(), StoreError> {
-        let corrupt = || StoreError::Corrupt {
-            key: format!("AGENT#{agent}"),
-            reason: "it is damaged".to_owned(),
-        };
-        if self.damaged.contains(&agent) {
-            Err(corrupt())
-        } else {
-            Ok(())
-        }
-    }
-}
-
-#[async_trait]
-impl AgentStore for MemoryStore {
-    async fn create(&self, agent: &Agent) -> Result<(), StoreError> {
-        self.run(|records| {
-            let stored = records
-                .agents
-                .all
-                .entry((agent.id, agent.version))
-                .or_insert_with(|| agent.clone());
-            if stored == agent {
-                Ok(())
-            } else {
-                Err(StoreError::Conflict)
-            }
-        })
-        .await
-    }
-
-    async fn newest(&self, tenant: &TenantId, id: AgentId) -> Result<Option<Agent>, StoreError> {
-        self.run(|records| {
-            records.agents.readable(id)?;
-            if records.agents.marked.contains_key(&id) {
-                return Ok(None);
-            }
-            let versions = records.agents.all.range((id, 0)..=(id, u32::MAX));
-            Ok(versions
-                .last()
-                .map(|(_, agent)| agent)
-                .filter(|agent| agent.tenant == *tenant)
-                .cloned())
-        })
-        .await
-    }
-
-    async fn version(
-        &self,
-        tenant: &TenantId,
-        version: AgentVersion,
-    ) -> Result<Option<Agent>, StoreError> {
-        self.run_as(Call::ReadAgent, |records| {
-            let agent = records.agents.all.get(&(version.id, version.version));
-            Ok(agent.filter(|agent| agent.tenant == *tenant).cloned())
-        })
-        .await
-    }
-
-    async fn list(
-        &self,
-        tenant: &TenantId,
-        page: &PageRequest,
-    ) -> Result<Page<Result<Agent, UnreadableAgent>>, StoreError> {
-        self.run(|records| {
-            let after: Option<AgentId> = cursor(page, |text| text.parse().ok())?;
-            let mut newest = BTreeMap::new();
-            let is_marked = |agent: &Agent| records.agents.marked.contains_key(&agent.id);
-            let ours = records
-                .agents
-                .all
-                .values()
-                .filter(|agent| agent.tenant == *tenant);
-            for agent in ours.filter(|agent| !is_marked(agent)) {
-                newest.insert(agent.id, agent.clone());
-            }
-            let rest = newest
-                .into_values()
-                .filter(|agent| after.is_none_or(|after| agent.id > after));
-            let Page { entries, next } = cut(rest, page, |agent| agent.id.to_string());
-            let listed = |agent: Agent| match records.agents.readable(agent.id) {
-                Ok(()) => Ok(agent),
-                Err(error) => Err(UnreadableAgent {
-                    id: agent.id,
-                    reason: error.to_string(),
-                }),
-            };
-            Ok(Page {
-                entries: entries.into_iter().map(listed).collect(),
-                next,
-            })
-        })
-        .await
     }
 }
 

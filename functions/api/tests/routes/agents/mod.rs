@@ -1,5 +1,7 @@
 //! `/v1/agents`.
 
+mod aliases;
+mod changes;
 mod refusals;
 
 use axum::http::StatusCode;
@@ -10,7 +12,7 @@ use crate::platform::{Platform, check_refused, redacted};
 /// The members that every agent has, and these instead of the defaults.
 fn shown(set: Value) -> Value {
     let mut agent = json!({
-        "id": "[id]", "version": 1, "name": "clerk", "instructions": "", "created_at": "[time]",
+        "id": "[id]", "version": 1, "enabled": true, "name": "clerk", "instructions": "", "created_at": "[time]",
         "models": [shown_model("anthropic", "claude-sonnet-5-5", json!({}))], "tools": [], "builtin_tools": [],
         "output_schema": null,
         "retry": { "max_attempts": 3, "max_seconds": 60, "outage": "wait" }, "cache": null,

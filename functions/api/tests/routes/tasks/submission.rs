@@ -50,7 +50,7 @@ async fn a_submission_that_breaks_rules_is_refused_with_each_place() {
             with(json!({ "ttl": 1 })),
             &[(
                 "/ttl",
-                "unknown field; known fields: agent_id, input, cache, max_age_seconds, limits",
+                "unknown field; known fields: agent_id, agent_version, alias, input, cache, max_age_seconds, limits",
             )],
         ),
         (

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::domain::{
-    BudgetScope, Event, LimitKind, PendingCall, Spent, ToolCall, Wait, WaitReason,
+    BudgetScope, Change, Event, LimitKind, PendingCall, Spent, ToolCall, Wait, WaitReason,
 };
 use crate::ports::{ModelError, ModelErrorKind};
 use crate::testing::samples::{self, after, lease_until};
@@ -203,7 +203,7 @@ fn changed_by_the_version_before(item: &mut Item, change: Option<&Change>) -> us
     let Some(AttributeValue::L(entries)) = item.get_mut(HISTORY) else {
         panic!("no history")
     };
-    entries.extend(change.map(super::change));
+    entries.extend(change.map(change_form::change));
     let surplus = entries.len().saturating_sub(100);
     entries.drain(..surplus);
     let revision: u64 = Fields::of_index(item).number(REVISION).unwrap();

@@ -1,0 +1,93 @@
+//! `/v1/agents/{id}/aliases`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use shared::domain::{AgentId, AliasName, AliasSet};
+use shared::ports::Page;
+
+use crate::Api;
+use crate::auth::{AgentsRead, AgentsWrite, Caller};
+use crate::body::{Body, Broken, required};
+use crate::path::{PathAlias, PathId};
+use crate::problem::Problem;
+use crate::query::{ListResponse, Params};
+
+/// The body of `PUT /v1/agents/{id}/aliases/{name}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetAliasRequest {
+    version: Option<u32>,
+}
+
+/// An alias and the version that it names.
+#[derive(Serialize)]
+pub(crate) struct AliasResponse {
+    name: AliasName,
+    version: u32,
+}
+
+/// `GET /v1/agents/{id}/aliases`: all aliases of the agent, by their names.
+pub(crate) async fn list_aliases(
+    State(api): State<Api>,
+    Caller { access, .. }: Caller<AgentsRead>,
+    PathId(id): PathId<AgentId>,
+    params: Params,
+) -> Result<Json<ListResponse<AliasResponse>>, Problem> {
+    params.finish()?;
+    let agent = api.agents.find_agent(&access.tenant, id).await?;
+    let aliases = agent.aliases.into_iter();
+    let entries = aliases.map(|(name, version)| AliasResponse { name, version });
+    Ok(Json(ListResponse::of(Page {
+        entries: entries.collect(),
+        next: None,
+    })))
+}
+
+/// `GET /v1/agents/{id}/aliases/{name}`: the version that the alias names.
+pub(crate) async fn find_alias(
+    State(api): State<Api>,
+    Caller { access, .. }: Caller<AgentsRead>,
+    (PathId(id), PathAlias(name)): (PathId<AgentId>, PathAlias),
+    params: Params,
+) -> Result<Json<AliasResponse>, Problem> {
+    params.finish()?;
+    let version = api.agents.find_alias(&access.tenant, id, &name).await?;
+    Ok(Json(AliasResponse { name, version }))
+}
+
+/// `PUT /v1/agents/{id}/aliases/{name}`: has the alias name a version.
+pub(crate) async fn set_alias(
+    State(api): State<Api>,
+    Caller { access, .. }: Caller<AgentsWrite>,
+    (PathId(id), PathAlias(name)): (PathId<AgentId>, PathAlias),
+    params: Params,
+    Body(request): Body<SetAliasRequest>,
+) -> Result<(StatusCode, Json<AliasResponse>), Problem> {
+    params.finish()?;
+    let mut broken = Broken::default();
+    let version = broken.keep(required("/version", request.version));
+    let version = broken.finish(version)?;
+    let status = match api
+        .agents
+        .set_alias(&access.tenant, id, (&name, version))
+        .await?
+    {
+        AliasSet::Created => StatusCode::CREATED,
+        AliasSet::Moved { .. } => StatusCode::OK,
+    };
+    Ok((status, Json(AliasResponse { name, version })))
+}
+
+/// `DELETE /v1/agents/{id}/aliases/{name}`: removes the alias.
+pub(crate) async fn remove_alias(
+    State(api): State<Api>,
+    Caller { access, .. }: Caller<AgentsWrite>,
+    (PathId(id), PathAlias(name)): (PathId<AgentId>, PathAlias),
+    params: Params,
+) -> Result<StatusCode, Problem> {
+    params.finish()?;
+    api.agents.remove_alias(&access.tenant, id, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

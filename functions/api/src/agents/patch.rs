@@ -1,0 +1,49 @@
+//! What a JSON merge patch makes of an agent.
+
+use serde_json::{Value, json};
+use shared::app::AgentDraft;
+use shared::domain::AgentHead;
+
+use super::request::{AgentRequest, switch};
+use super::response::AgentResponse;
+use crate::json::{merge, parse};
+use crate::problem::Problem;
+
+const ENABLED: &str = "enabled";
+
+/// The members of a response that no body has.
+const READ_ONLY: [&str; 3] = ["id", "version", "created_at"];
+
+/// The agent after the patch. Everything that the patch leaves alone is as the agent has it. A patch
+/// of nothing but the switch is not held against the rules of today's forms: an agent must be
+/// stopped in any case.
+pub(super) fn patched(agent: &AgentHead, patch: Value) -> Result<AgentDraft, Problem> {
+    let mut members = patch.as_object().into_iter().flatten();
+    if members.all(|(name, _)| name == ENABLED) {
+        return Ok(AgentDraft {
+            config: agent.newest.config.clone(),
+            unlisted: Vec::new(),
+            switch: match patch.get(ENABLED) {
+                Some(enabled) => switch(enabled.as_bool()),
+                None => agent.switch,
+            },
+        });
+    }
+    let mut merged = body_of(agent);
+    merge(&mut merged, patch);
+    parse::<AgentRequest>(merged.to_string().as_bytes())?.draft()
+}
+
+/// A body that describes the agent as it is. Its models were admitted before, so that those that
+/// the price table doesn't know need no new permission.
+fn body_of(agent: &AgentHead) -> Value {
+    let mut body = json!(AgentResponse::from(agent));
+    if let Some(members) = body.as_object_mut() {
+        members.retain(|name, _| !READ_ONLY.contains(&name.as_str()));
+    }
+    let models = body.get_mut("models").and_then(Value::as_array_mut);
+    for model in models.into_iter().flatten() {
+        merge(model, json!({ "allow_unlisted": true }));
+    }
+    body
+}

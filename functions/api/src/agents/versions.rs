@@ -1,0 +1,44 @@
+//! `/v1/agents/{id}/versions`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use shared::domain::{AgentId, AgentVersion};
+
+use super::response::{ListedVersionResponse, VersionResponse};
+use super::version_tag;
+use crate::Api;
+use crate::auth::{AgentsRead, Caller};
+use crate::delivery::{MAX_BODY_BYTES, fit};
+use crate::path::{PathId, PathNumber};
+use crate::problem::Problem;
+use crate::query::{ListResponse, Params};
+
+/// `GET /v1/agents/{id}/versions?limit=&cursor=`: the agent's versions, newest first.
+pub(crate) async fn list_versions(
+    State(api): State<Api>,
+    Caller { access, .. }: Caller<AgentsRead>,
+    PathId(id): PathId<AgentId>,
+    mut params: Params,
+) -> Result<Json<ListResponse<ListedVersionResponse>>, Problem> {
+    let page = params.take_page()?;
+    params.finish()?;
+    let versions = api.agents.list_versions(&access.tenant, id, &page).await?;
+    Ok(Json(fit(ListResponse::from(versions), MAX_BODY_BYTES)))
+}
+
+/// `GET /v1/agents/{id}/versions/{number}`: one version.
+pub(crate) async fn find_version(
+    State(api): State<Api>,
+    Caller { access, .. }: Caller<AgentsRead>,
+    (PathId(id), PathNumber(version)): (PathId<AgentId>, PathNumber),
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, Problem> {
+    params.finish()?;
+    let version = AgentVersion { id, version };
+    let agent = api.agents.find_version(&access.tenant, version).await?;
+    let shown = Json(VersionResponse::from(&agent));
+    Ok(version_tag(version).respond(&headers, shown))
+}

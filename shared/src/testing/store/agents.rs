@@ -1,0 +1,180 @@
+//! Agents in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+
+use super::{MemoryStore, cursor, cut};
+use crate::domain::{Agent, AgentHead, AgentId, AgentVersion, Switch, TenantId, Timestamp};
+use crate::ports::{AgentOfTask, AgentStore, Page, PageRequest, StoreError, UnreadableAgent};
+use crate::testing::faults::Call;
+
+#[derive(Debug, Default)]
+pub(in crate::testing) struct Agents {
+    pub(in crate::testing) heads: BTreeMap<AgentId, AgentHead>,
+    pub(in crate::testing) versions: BTreeMap<(AgentId, u32), Agent>,
+    /// Those whose records can't be read.
+    damaged: BTreeSet<AgentId>,
+    pub(in crate::testing) archived: BTreeMap<AgentId, Archived>,
+}
+
+/// The mark of an archived agent.
+#[derive(Debug, Clone)]
+pub(in crate::testing) struct Archived {
+    pub(in crate::testing) at: Timestamp,
+    pub(in crate::testing) due_at: Timestamp,
+    pub(in crate::testing) scanned_to: Option<String>,
+}
+
+impl Agents {
+    pub(super) fn damage(&mut self, agent: AgentId) {
+        self.damaged.insert(agent);
+    }
+
+    fn readable(&self, agent: AgentId) -> Result<(), StoreError> {
+        let corrupt = || StoreError::Corrupt {
+            key: format!("AGENT#{agent}"),
+            reason: "it is damaged".to_owned(),
+        };
+        if self.damaged.contains(&agent) {
+            Err(corrupt())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The tenant's agents that are not archived.
+    fn present(&self, tenant: &TenantId) -> impl Iterator<Item = &AgentHead> {
+        let present = self
+            .heads
+            .values()
+            .filter(|head| !self.archived.contains_key(&head.newest.id));
+        present.filter(move |head| head.newest.tenant == *tenant)
+    }
+
+    fn version(&self, tenant: &TenantId, version: AgentVersion) -> Option<&Agent> {
+        let agent = self.versions.get(&(version.id, version.version));
+        agent.filter(|agent| agent.tenant == *tenant)
+    }
+}
+
+#[async_trait]
+impl AgentStore for MemoryStore {
+    async fn add(&self, agent: &AgentHead) -> Result<(), StoreError> {
+        self.run(|records| {
+            let first = &agent.newest;
+            let versions = &mut records.agents.versions;
+            let kept = versions.entry((first.id, first.version));
+            if kept.or_insert_with(|| first.clone()) != first {
+                return Err(StoreError::Conflict);
+            }
+            let heads = &mut records.agents.heads;
+            heads.entry(first.id).or_insert_with(|| agent.clone());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn head(&self, tenant: &TenantId, id: AgentId) -> Result<Option<AgentHead>, StoreError> {
+        self.run(|records| {
+            records.agents.readable(id)?;
+            let mut present = records.agents.present(tenant);
+            Ok(present.find(|head| head.newest.id == id).cloned())
+        })
+        .await
+    }
+
+    async fn replace(&self, before: &AgentHead, after: &AgentHead) -> Result<(), StoreError> {
+        self.run(|records| {
+            let (agents, newest) = (&mut records.agents, &after.newest);
+            if agents.archived.contains_key(&newest.id) {
+                return Err(StoreError::Conflict);
+            }
+            let kept = agents.heads.get_mut(&newest.id);
+            match kept.filter(|kept| kept.newest.tenant == newest.tenant) {
+                Some(kept) if kept == after => {}
+                Some(kept) if kept.revision == before.revision => kept.clone_from(after),
+                Some(_) | None => return Err(StoreError::Conflict),
+            }
+            let key = (newest.id, newest.version);
+            agents.versions.entry(key).or_insert_with(|| newest.clone());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn version(
+        &self,
+        tenant: &TenantId,
+        version: AgentVersion,
+    ) -> Result<Option<Agent>, StoreError> {
+        self.run_as(Call::ReadAgent, |records| {
+            Ok(records.agents.version(tenant, version).cloned())
+        })
+        .await
+    }
+
+    async fn of_task(
+        &self,
+        tenant: &TenantId,
+        version: AgentVersion,
+    ) -> Result<Option<AgentOfTask>, StoreError> {
+        self.run_as(Call::ReadAgent, |records| {
+            let head = records.agents.heads.get(&version.id);
+            let switch = head.map_or(Switch::Enabled, |head| head.switch);
+            let agent = records.agents.version(tenant, version).cloned();
+            Ok(agent.map(|agent| AgentOfTask { agent, switch }))
+        })
+        .await
+    }
+
+    async fn list(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<Result<AgentHead, UnreadableAgent>>, StoreError> {
+        self.run(|records| {
+            let after: Option<AgentId> = cursor(page, |text| text.parse().ok())?;
+            let present = records.agents.present(tenant).cloned();
+            let rest = present.filter(|head| after.is_none_or(|after| head.newest.id > after));
+            let Page { entries, next } = cut(rest, page, |head| head.newest.id.to_string());
+            let listed = |head: AgentHead| match records.agents.readable(head.newest.id) {
+                Ok(()) => Ok(head),
+                Err(error) => Err(UnreadableAgent {
+                    id: head.newest.id,
+                    reason: error.to_string(),
+                }),
+            };
+            Ok(Page {
+                entries: entries.into_iter().map(listed).collect(),
+                next,
+            })
+        })
+        .await
+    }
+
+    async fn versions(
+        &self,
+        tenant: &TenantId,
+        id: AgentId,
+        page: &PageRequest,
+    ) -> Result<Page<Result<Agent, StoreError>>, StoreError> {
+        self.run(|records| {
+            let before = cursor(page, |text| text.strip_prefix('v')?.parse().ok())?;
+            let all = records.agents.versions.range((id, 0)..=(id, u32::MAX));
+            let ours = all
+                .map(|(_, agent)| agent)
+                .filter(|agent| agent.tenant == *tenant);
+            let rest = ours
+                .rev()
+                .filter(|agent| before.is_none_or(|before| agent.version < before))
+                .cloned();
+            let Page { entries, next } = cut(rest, page, |agent| format!("v{}", agent.version));
+            Ok(Page {
+                entries: entries.into_iter().map(Ok).collect(),
+                next,
+            })
+        })
+        .await
+    }
+}
