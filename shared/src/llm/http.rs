@@ -21,7 +21,7 @@ use super::decoder::{Decoder, Expected, Step};
 use super::dialect::{Dialect, Progress, ResponseParser};
 use super::failure::{BodyTooLarge, ErrorBody, Exchange, Failure, KeyTimeout};
 use super::key::{ApiKey, Credentials};
-use super::pace::{Ender, Late, Pace, Timeouts};
+use super::pace::{Due, Ender, Late, Pace, Timeouts};
 use super::unreadable::Unreadable;
 use crate::domain::{ModelAnswer, ModelRef, ModelRequest, Transfer};
 use crate::metric;
@@ -254,7 +254,7 @@ fn attempt(request: &ModelRequest) -> Span {
 async fn receive<R: ResponseParser>(
     mut response: Response,
     pace: &Pace<'_>,
-    mut due: Instant,
+    mut due: Due,
     decoder: &mut Decoder<R>,
     first: impl Fn(),
 ) -> Result<(), Failure> {

@@ -50,13 +50,13 @@ impl Unreadable {
     /// What is wrong with a body that has this `Content-Encoding`: `None` if it names no compression.
     /// Some gateways put a character set there, which changes nothing.
     pub(super) fn encoding(content_encoding: &str) -> Option<Self> {
-        let names = content_encoding.split(',').map(str::trim);
+        let mut names = content_encoding.split(',').map(str::trim);
         let known = |name: &str| {
             COMPRESSIONS
                 .into_iter()
                 .find(|known| known.eq_ignore_ascii_case(name))
         };
-        names.filter_map(known).next().map(Self::CompressedAs)
+        names.find_map(known).map(Self::CompressedAs)
     }
 
     /// What is wrong with a body that is not the JSON which was expected.

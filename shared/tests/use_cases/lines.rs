@@ -453,3 +453,17 @@ async fn each_line_of_a_failed_model_call_has_what_the_provider_said() {
         "{reason}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_line_of_a_failed_model_call_has_the_wait_that_the_provider_named() {
+    let limited = Reply::FailWith {
+        kind: ModelErrorKind::RateLimited,
+        status: Some(429),
+        should_retry: None,
+        retry_after: Some(Duration::from_hours(24)),
+        spend: samples::answer("").spend,
+    };
+    let lines = told_of(vec![limited.clone(), limited]).await;
+    let failed = of_line(&lines, "model call failed", ["retry_after_ms"]);
+    assert_eq!(failed, [json!(86_400_000)]);
+}

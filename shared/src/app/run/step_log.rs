@@ -7,7 +7,7 @@ use tracing::{Span, field};
 use super::exit::Exit;
 use crate::domain::{
     CacheMode, CacheRules, Causes, FailedAttempt, FailureCode, ModelAnswer, ModelRequest, Origin,
-    PendingCall, ProviderError,
+    PendingCall, ProviderError, whole_millis,
 };
 use crate::metric;
 use crate::ports::{ModelError, ModelErrorKind};
@@ -154,6 +154,7 @@ pub(super) fn log_failure(step: u32, error: &ModelError, duration_ms: u64) {
         model_attempts = error.spend.attempts,
         cost_micro_usd = error.spend.cost.micro_usd,
         unpriced_calls = error.spend.cost.unpriced_calls,
+        retry_after_ms = error.retry_after.map(whole_millis),
         duration_ms,
         error = %Causes(error),
         "model call failed"
