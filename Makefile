@@ -35,7 +35,7 @@ demo: install-run ## Show agents that use tools, ask, pause, fall back and survi
 down: python ## Stop everything that this folder runs; installed tools and builds are kept
 	@$(PYTHON) local/servers.py
 
-logs: install-aws ## Follow the functions' logs: make logs [TASK=tsk_… for one task] [FULL=1 for all fields]; Ctrl-C stops
+logs: install-aws ## Follow the functions' logs: make logs [TASK=tsk_… for one task] [FULL=1 for all fields] [ONCE=1 to end after the last line]; Ctrl-C stops
 	@$(STACK) logs
 
 trace: install-aws ## Draw a task's life as a waterfall: make trace TASK=tsk_… [API_URL=… API_KEY=…]

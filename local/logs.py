@@ -29,6 +29,8 @@ ONLY_IN_FULL |= {
     "held_level",
     "location",
 }
+# Shown in short too: submissions that a client or a proxy repeated have the same id.
+SENDER = ("client_request_id", "task accepted")
 LEVELS = {"ERROR": "red", "WARN": "yellow", "INFO": "green", "DEBUG": "dim", "TRACE": "dim"}
 FUNCTIONS = {"api": "blue", "executor": "magenta", "cleanup": "cyan"}
 HISTORY_SECONDS = 600
@@ -37,10 +39,11 @@ HISTORY_SECONDS = 600
 SETTLE_SECONDS = 2
 
 
-def follow(groups, failures, task, full=False):
+def follow(groups, failures, task, full=False, once=False):
     """Follows one task from its beginning, or everything from ten minutes ago.
 
-    `failures` are the stack's FailedInvocations. They name no task, and may be why a task waits.
+    If `once`, stops after the lines that are there now. `failures` are the stack's
+    FailedInvocations. They name no task, and may be why a task waits.
     """
     began = _submitted_at(task) if task else time.time() - HISTORY_SECONDS
     hidden = QUIET if full else in_short(task)
@@ -63,11 +66,13 @@ def follow(groups, failures, task, full=False):
                 lines += [line for line in found if task in line[2]]
             lines += [line for line in failures.read() if line[0] >= int(began)]
             lines.sort(key=lambda line: line[0])
-            while lines and lines[0][0] <= settled:
+            while lines and (once or lines[0][0] <= settled):
                 _, function, message = lines.pop(0)
                 text = pretty(function, message, paint, hidden)
                 if text:
                     print(text, flush=True)
+            if once:
+                return
             time.sleep(1)  # as `aws logs tail --follow` does: there is no event to wait for
     except KeyboardInterrupt:
         print()
@@ -149,7 +154,7 @@ def pretty(function, message, paint, hidden=QUIET):
         paint(f"{field}=", "dim")
         + terminal.printable(value if isinstance(value, str) else json.dumps(value))
         for field, value in fields.items()
-        if field not in hidden
+        if field not in hidden or (field, fields.get("message")) == SENDER
     ]
     said = paint(terminal.printable(str(fields.get("message", ""))), "bold")
     return f"{clock} {level} {name} {said}  {' '.join(rest)}".rstrip()

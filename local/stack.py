@@ -10,7 +10,8 @@ stack.py walkthrough           the demo twice, and the events in containers if t
                                with a stack of its own, which is stopped afterwards
 stack.py test COMMAND...       the command, with a stack of its own that is stopped afterwards
 stack.py logs                  follows the functions' logs of `run`. TASK in the environment
-                               selects one task's lines, FULL=1 shows all fields
+                               selects one task's lines, FULL=1 shows all fields, ONCE=1 ends
+                               after the lines that are there
 stack.py trace                 draws the life of the task in TASK, of `run`, or of the deployment
                                that API_URL and API_KEY name
 """
@@ -182,8 +183,10 @@ def follow_logs():
         raise phase.Failed("Give the whole id of the task: make logs TASK=tsk_…")
     servers = use_running()
     failures = FailedInvocations(servers.folder / "aws.log")
-    phase.say("logs", "lines appear when their invocation has ended; Ctrl-C stops")
-    logs.follow(LOG_GROUPS, failures, task, os.environ.get("FULL") == "1")
+    full, once = (os.environ.get(name) == "1" for name in ("FULL", "ONCE"))
+    stops = "without ONCE=1, they are followed" if once else "Ctrl-C stops"
+    phase.say("logs", f"lines appear when their invocation has ended; {stops}")
+    logs.follow(LOG_GROUPS, failures, task, full, once)
 
 
 def show_trace():

@@ -198,7 +198,7 @@ class Prompt(unittest.TestCase):
 
 
 class LogLines(unittest.TestCase):
-    def follow(self, *looks, task="", failures=NO_FAILURES):
+    def follow(self, *looks, task="", failures=NO_FAILURES, once=False):
         """What is printed if these lines arrive a second apart.
 
         Each line has a function, the seconds since it arrived, and the seconds since its time.
@@ -236,7 +236,9 @@ class LogLines(unittest.TestCase):
             mock.patch("boto3.client", return_value=client),
             redirect_stdout(printed),
         ):
-            logs.follow({"api": "api", "executor": "executor"}, failures, task)
+            if once:
+                sleep(0)
+            logs.follow({"api": "api", "executor": "executor"}, failures, task, once=once)
         return [line.split()[-1] for line in printed.getvalue().splitlines() if line]
 
     def test_they_are_printed_in_the_order_in_which_they_were_said(self):
@@ -248,6 +250,10 @@ class LogLines(unittest.TestCase):
         self.assertEqual(self.follow(in_one_look), ["first", "second", "third"])
         in_two = [("api", 3, 3, "second")], [("executor", 2, 4, "first")]
         self.assertEqual(self.follow(*in_two, [], []), ["first", "second"])
+
+    def test_once_prints_what_is_there_and_ends(self):
+        first, later = [("api", 5, 5, "second"), ("api", 4, 6, "first")], [("api", 0, 0, "later")]
+        self.assertEqual(self.follow(first, later, once=True), ["first", "second"])
 
     def test_one_that_comes_in_after_a_newer_one_is_not_missed(self):
         self.assertEqual(
@@ -334,6 +340,9 @@ class LogLines(unittest.TestCase):
 
         self.assertEqual(short(method="POST").split()[-2:], ["status=200", "task_id=tsk_1"])
         self.assertIsNone(short(method="GET"))
+        accepted = short(message="task accepted", client_request_id="c")
+        self.assertIn("client_request_id=c", accepted)
+        self.assertNotIn("client_request_id", short(method="POST", client_request_id="c"))
         self.assertIn("status=404", short(method="GET", status=404))
         self.assertIn(
             "request_id=r tenant_id=default method=GET",

@@ -213,6 +213,26 @@ class Operations(unittest.TestCase):
                     self.assertTrue(watched & left, f"{alarm} watches {watched}")
                     self.assertEqual(anchor, alarm.lower())
 
+    def test_the_table_of_parameters_is_that_of_the_template(self):
+        """The executor's settings have no defaults of their own: it refuses to start without."""
+        table = OPERATIONS.split("### Which configuration runs")[1].split("\n### ")[0]
+        rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\S+) \|$", table, re.M)
+        executor = dashboard.resources("AWS::Serverless::Function")["ExecutorFunction"]
+        variables = executor["Properties"]["Environment"]["Variables"]
+        parameters = dashboard.template()["Parameters"]
+        expected = {
+            (parameter, variable, str(parameters[parameter]["Default"]))
+            for variable, parameter in variables.items()
+            if parameters.get(parameter, {}).get("Default", "") != ""
+        }
+        self.assertGreater(len(expected), 10)
+        self.assertEqual(set(rows), expected)
+
+    def test_the_entry_of_open_circuits_names_the_defaults(self):
+        parameters = dashboard.template()["Parameters"]
+        for name in ("BreakerFailures", "BreakerOpenSeconds"):
+            self.assertIn(f"`{name}` ({parameters[name]['Default']})", OPERATIONS)
+
     def test_the_errors_that_are_explained_exist(self):
         table = OPERATIONS.split("## By error text")[1].split("\n## ")[0]
         rows = [row.strip("|").split(" | ") for row in re.findall(r"^\|.*\|$", table, re.M)[2:]]

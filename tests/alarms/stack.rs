@@ -499,6 +499,7 @@ impl Ports {
                 tasks: self.store(),
                 clock: self.time(),
             },
+            task_queue_url: String::new(),
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Cleanup {
     pub agents: AgentPurger,
     /// Handles the messages in the dead-letter queue.
     pub undelivered: DeadLetterHandler,
+    /// The URL of the task queue, whose messages this function must not receive.
+    pub task_queue_url: String,
 }
 
 /// Why an invocation failed. The code that returns it has logged it.
@@ -189,6 +191,7 @@ impl Cleanup {
                 message_id,
                 body,
                 attributes,
+                event_source_arn,
                 ..
             } = message;
             let (id, body) = (message_id.unwrap_or_default(), body.unwrap_or_default());
@@ -212,6 +215,9 @@ impl Cleanup {
                 tenant_id = field::Empty,
                 agent_id = field::Empty,
             );
+            if is_of_queue(event_source_arn.as_deref(), &self.task_queue_url) {
+                span.in_scope(|| tracing::warn!("dead letter came from the task queue"));
+            }
             let handling = self
                 .undelivered
                 .handle(&body, receives)
@@ -224,6 +230,12 @@ impl Cleanup {
         }
         response
     }
+}
+
+/// Whether an event source is the queue with this URL. Both end in the queue's name.
+fn is_of_queue(arn: Option<&str>, url: &str) -> bool {
+    let name = arn.and_then(|arn| arn.rsplit(':').next());
+    name.is_some_and(|name| url.rsplit('/').next() == Some(name))
 }
 
 /// Adds a sweep's counts to the metrics.

@@ -29,7 +29,7 @@ async fn main() -> Result<(), Error> {
     let sweeper = Sweeper {
         tasks: Arc::<DynamoTaskStore>::clone(&tasks),
         journal: Arc::new(DynamoJournal::new(dynamodb(&sdk), config.state_table)),
-        queue: Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url)),
+        queue: Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url.clone())),
         clock: Arc::new(SystemClock),
     };
     let purger = Purger {
@@ -49,6 +49,7 @@ async fn main() -> Result<(), Error> {
             tasks,
             clock: Arc::new(SystemClock),
         },
+        task_queue_url: config.task_queue_url,
     };
     lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| {
         let left = Timestamp::from_millis(event.context.deadline).since(SystemClock.now());

@@ -62,6 +62,7 @@ async fn handle(
             tasks: tasks(),
             clock,
         },
+        task_queue_url: "https://sqs.eu-central-1.amazonaws.com/1/tasks".to_owned(),
     };
     let response = cleanup.handle(LambdaEvent::new(event, context)).await?;
     Ok(serde_json::to_string(&response).unwrap())
@@ -305,4 +306,24 @@ async fn a_failing_store_fails_the_invocation() {
         matches!(swept, Err(CleanupError::SweepBrokeOff(_))),
         "{swept:?}"
     );
+}
+
+/// Somebody created an event source mapping from the task queue to this function.
+#[tokio::test]
+async fn a_message_of_the_task_queue_is_no_dead_letter_and_warns() {
+    for (queue, warnings) in [("tasks", 1), ("tasks-dead", 0)] {
+        let store = MemoryStore::default();
+        let task = submitted(&store).await;
+        let mut event = dead_letters(&[body_of(&task)]);
+        let arn = format!("arn:aws:sqs:eu-central-1:1:{queue}");
+        event["Records"][0]["eventSourceARN"] = arn.into();
+        let (heard, _listening) = hear();
+        handle(event, store.clone(), &MemoryQueue::default())
+            .await
+            .unwrap();
+        let text = heard.text();
+        let warned = text.matches("dead letter came from the task queue").count();
+        assert_eq!(warned, warnings, "{text}");
+        assert_eq!(stored(&store, &task).await, Some(task));
+    }
 }

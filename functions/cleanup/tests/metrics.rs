@@ -54,6 +54,7 @@ async fn an_overdue_task_that_cannot_be_changed_is_counted() {
         purger,
         agents,
         undelivered: DeadLetterHandler { tasks, clock },
+        task_queue_url: String::new(),
     };
     cleanup
         .handle(LambdaEvent::new(Value::Null, context))

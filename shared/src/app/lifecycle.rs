@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::answers::{ToolAnswer, paired};
 use super::change::record_transition;
-use super::lost::note_steps;
+use super::lost::{check_complete, note_steps};
 use super::outcome::outcome_of;
 use super::send::send;
 use super::span::record;
@@ -42,7 +42,7 @@ impl Tasks {
     }
 
     /// Continues a task that failed, was canceled or timed out: after its last recorded step, or
-    /// from the start. If its steps can't be read, only from the start.
+    /// from the start. If its steps can't be read or one is missing, only from the start.
     pub async fn retry_task(
         &self,
         tenant: &TenantId,
@@ -144,6 +144,9 @@ impl Tasks {
         };
         let outline = Outline::new(task.progress().base, summaries);
         task.note_steps(outline.step_summaries());
+        if from == RetryFrom::Checkpoint {
+            check_complete(task, &outline)?;
+        }
         Ok(match from {
             RetryFrom::Checkpoint if !self.would_fail_again(task.id(), &outline).await? => {
                 ReopenFrom::Checkpoint

@@ -1,6 +1,7 @@
-//! Steps in the journal of workers that were lost before they stored their task.
+//! The journal and the task's record: steps of workers that were lost before they stored their task,
+//! and steps that the record counts but the journal no longer has.
 
-use crate::domain::{Causes, Task, Timestamp};
+use crate::domain::{Causes, Outline, Task, Timestamp};
 use crate::ports::{Journal, StoreError};
 
 /// Adds the steps that a task's workers recorded, and their cost, to the task, if its worker is
@@ -35,4 +36,18 @@ pub(super) async fn note_steps(journal: &dyn Journal, task: &mut Task) -> Result
             Ok(())
         }
     }
+}
+
+/// Fails with [`StoreError::Corrupt`] if the journal of the task's run lacks a step that the task's
+/// record counts: the step was deleted, and the model would be called for it again. The journal may
+/// have more steps than the record counts.
+pub(super) fn check_complete(task: &Task, outline: &Outline) -> Result<(), StoreError> {
+    let (recorded, counted) = (outline.complete_until(), task.progress().steps);
+    if recorded >= counted {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt {
+        key: task.id().to_string(),
+        reason: format!("step {} of {counted} is missing", recorded + 1),
+    })
 }

@@ -123,10 +123,11 @@ impl Tasks {
             Created::Deleted => return Err(AppError::TaskDeleted),
         }
         metric::TASKS_SUBMITTED.add([], 1);
+        let idempotency_key = new.idempotency_key.is_some();
         match try_send(self.queue.as_ref(), &task, Duration::ZERO).await {
-            Ok(()) => tracing::info!("task accepted"),
+            Ok(()) => tracing::info!(idempotency_key, "task accepted"),
             Err(error) => {
-                tracing::warn!(error = %Causes(&error), "task accepted; message send failed, watchdog will resend");
+                tracing::warn!(idempotency_key, error = %Causes(&error), "task accepted; message send failed, watchdog will resend");
             }
         }
         Ok(task)

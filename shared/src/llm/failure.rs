@@ -250,21 +250,20 @@ impl Failure {
 
 impl From<Late> for Failure {
     fn from(late: Late) -> Self {
-        let (kind, recovery) = match late.ender {
-            Ender::Timeouts => (ModelErrorKind::Timeout, None),
+        match late.ender {
+            Ender::Timeouts => Self::new(ModelErrorKind::Timeout, late.limit),
             Ender::Deadline => {
                 let wait = Wait {
                     until: late.now,
                     reason: WaitReason::OutOfTime,
                 };
-                (ModelErrorKind::OutOfTime, Some(Recovery::at(wait)))
+                Self {
+                    kind: ModelErrorKind::OutOfTime,
+                    recovery: Some(Recovery::at(wait)),
+                    source: None,
+                    error_body: None,
+                }
             }
-        };
-        Self {
-            kind,
-            recovery,
-            source: None,
-            error_body: None,
         }
     }
 }

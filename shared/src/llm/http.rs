@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode, Url, redirect, retry};
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
@@ -21,7 +21,8 @@ use super::decoder::{Decoder, Expected, Step};
 use super::dialect::{Dialect, Progress, ResponseParser};
 use super::failure::{BodyTooLarge, ErrorBody, Exchange, Failure, KeyTimeout};
 use super::key::{ApiKey, Credentials};
-use super::pace::{Ender, Late, Pace, Timeouts};
+use super::pace::{Due, Ender, Late, Pace, Timeouts};
+use super::unreadable::Unreadable;
 use crate::domain::{ModelAnswer, ModelRef, ModelRequest, Transfer};
 use crate::metric;
 use crate::policy::PriceTable;
@@ -148,6 +149,12 @@ impl<D: Dialect> Endpoint<D> {
         if response.status() != StatusCode::OK {
             return Err(self.refused(response, pace, exchange).await);
         }
+        let encodings = response.headers().get_all(CONTENT_ENCODING).iter();
+        let mut compressed =
+            encodings.filter_map(|value| Unreadable::encoding(value.to_str().ok()?));
+        if let Some(compressed) = compressed.next() {
+            return Err(Failure::new(ModelErrorKind::BadAnswer, compressed));
+        }
         if let Some(content_type) = response.headers().get(CONTENT_TYPE) {
             decoder.label(content_type.to_str().unwrap_or_default());
         }
@@ -247,7 +254,7 @@ fn attempt(request: &ModelRequest) -> Span {
 async fn receive<R: ResponseParser>(
     mut response: Response,
     pace: &Pace<'_>,
-    mut due: Instant,
+    mut due: Due,
     decoder: &mut Decoder<R>,
     first: impl Fn(),
 ) -> Result<(), Failure> {

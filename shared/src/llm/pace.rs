@@ -54,11 +54,46 @@ pub(super) enum Ender {
     Deadline,
 }
 
+/// What a provider had to do within a limit of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub(super) enum Limit {
+    /// [`Timeouts::first_byte`].
+    #[error("no response began within {} s", .0.as_secs_f64())]
+    FirstByte(Duration),
+    /// [`Timeouts::idle`].
+    #[error("the stream was silent for {} s", .0.as_secs_f64())]
+    Silence(Duration),
+    /// [`Timeouts::overall`].
+    #[error("the answer was not complete within {} s", .0.as_secs_f64())]
+    Whole(Duration),
+    /// The usage or the mark of the end, after the answer.
+    #[error("the response did not end within {} s after its answer", .0.as_secs_f64())]
+    Rest(Duration),
+}
+
+/// A moment by which something must have happened, and the limit that sets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Due {
+    at: Instant,
+    limit: Limit,
+}
+
+impl Due {
+    fn after(wait: Duration, limit: impl FnOnce(Duration) -> Limit) -> Self {
+        Self {
+            at: Instant::now() + wait,
+            limit: limit(wait),
+        }
+    }
+}
+
 /// Something did not happen in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Late {
-    /// The limit that was exceeded.
+    /// Who sets the limit that was exceeded.
     pub(super) ender: Ender,
+    /// The limit, if the provider's timeouts set it.
+    pub(super) limit: Limit,
     /// The present moment.
     pub(super) now: Timestamp,
 }
@@ -82,50 +117,53 @@ impl<'a> Pace<'a> {
     }
 
     /// The end of the exchange.
-    pub(super) const fn end(&self) -> Instant {
-        self.end
+    pub(super) const fn end(&self) -> Due {
+        Due {
+            at: self.end,
+            limit: Limit::Whole(self.timeouts.overall),
+        }
     }
 
     /// When the answer must have begun.
-    pub(super) fn first_byte(&self) -> Instant {
-        self.begun + self.timeouts.first_byte
+    pub(super) fn first_byte(&self) -> Due {
+        Due {
+            at: self.begun + self.timeouts.first_byte,
+            limit: Limit::FirstByte(self.timeouts.first_byte),
+        }
     }
 
     /// When the event after one that comes now must be there.
-    pub(super) fn next_event(&self) -> Instant {
-        Instant::now() + self.timeouts.idle
+    pub(super) fn next_event(&self) -> Due {
+        Due::after(self.timeouts.idle, Limit::Silence)
     }
 
     /// Until when usage is waited for if the reason to stop comes now.
-    pub(super) fn usage() -> Instant {
-        Instant::now() + USAGE_WAIT
+    pub(super) fn usage() -> Due {
+        Due::after(USAGE_WAIT, Limit::Rest)
     }
 
     /// Until when the mark of the end is waited for if nothing else is missing now.
-    pub(super) fn end_mark() -> Instant {
-        Instant::now() + END_WAIT
+    pub(super) fn end_mark() -> Due {
+        Due::after(END_WAIT, Limit::Rest)
     }
 
-    /// Waits for `work` until `moment`, but not beyond the end of the exchange; after that, it is
-    /// not even begun.
-    pub(super) async fn by<T>(
-        &self,
-        moment: Instant,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Late> {
-        let ender = if moment < self.end {
-            Ender::Timeouts
+    /// Waits for `work` until `due`, but not beyond the end of the exchange; after that, it is not
+    /// even begun.
+    pub(super) async fn by<T>(&self, due: Due, work: impl Future<Output = T>) -> Result<T, Late> {
+        let (ender, limit) = if due.at < self.end {
+            (Ender::Timeouts, due.limit)
         } else {
-            self.ender
+            (self.ender, self.end().limit)
         };
         let late = || Late {
             ender,
+            limit,
             now: self.clock.now(),
         };
         if Instant::now() >= self.end {
             return Err(late());
         }
-        tokio::time::timeout_at(moment.min(self.end), work)
+        tokio::time::timeout_at(due.at.min(self.end), work)
             .await
             .map_err(|_| late())
     }

@@ -5,6 +5,18 @@ use serde_json::error::Category;
 
 use super::dialect::Malformed;
 
+/// The compressions that a `Content-Encoding` can name (RFC 9110, section 8.4.1, and the IANA
+/// registry of content codings).
+const COMPRESSIONS: [&str; 7] = [
+    "gzip",
+    "x-gzip",
+    "br",
+    "deflate",
+    "zstd",
+    "compress",
+    "x-compress",
+];
+
 /// What is wrong with a body, or with an event in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unreadable {
@@ -14,6 +26,8 @@ pub(super) enum Unreadable {
     Html,
     #[error("the response body is compressed, which was not requested")]
     Compressed,
+    #[error("the response body is compressed ({0}), which was not requested")]
+    CompressedAs(&'static str),
     #[error("the response body is neither JSON nor an event stream")]
     Foreign,
     #[error("the response ended inside its JSON")]
@@ -33,6 +47,18 @@ pub(super) enum Unreadable {
 }
 
 impl Unreadable {
+    /// What is wrong with a body that has this `Content-Encoding`: `None` if it names no compression.
+    /// Some gateways put a character set there, which changes nothing.
+    pub(super) fn encoding(content_encoding: &str) -> Option<Self> {
+        let mut names = content_encoding.split(',').map(str::trim);
+        let known = |name: &str| {
+            COMPRESSIONS
+                .into_iter()
+                .find(|known| known.eq_ignore_ascii_case(name))
+        };
+        names.find_map(known).map(Self::CompressedAs)
+    }
+
     /// What is wrong with a body that is not the JSON which was expected.
     pub(super) fn body(body: &str, error: &Malformed) -> Self {
         let (line, column) = (error.line, error.column);

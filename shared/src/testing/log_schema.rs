@@ -80,6 +80,7 @@ const NUMBERS: &[&str] = &[
     "agent_version",
     "duration_ms",
     "after_ms",
+    "retry_after_ms",
     "left_ms",
     "reserve_ms",
     "after_seconds",
@@ -93,6 +94,9 @@ const NUMBERS: &[&str] = &[
     "model_attempts",
     "provider_status",
     "failed_probes",
+    "failures",
+    "threshold",
+    "open_seconds",
     "successes",
     "resent",
     "requeued",
@@ -116,7 +120,7 @@ const NUMBERS: &[&str] = &[
     "bound_micro_usd",
 ];
 
-const FLAGS: &[&str] = &["is_error", "unfinished"];
+const FLAGS: &[&str] = &["is_error", "unfinished", "idempotency_key"];
 
 /// The status of a task is a text, the status of an HTTP response a number.
 const EITHER: &[&str] = &["status"];

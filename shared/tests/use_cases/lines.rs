@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use shared::app::{DeadLetterHandler, NewTask, RunError, RunOutcome, Runner};
 use shared::domain::{
-    LimitChanges, ModelAnswer, ModelChain, ModelRef, ModelRequest, Outage, Provider, ProviderError,
-    TaskStatus, Wait, WaitReason,
+    BudgetScope, LimitChanges, ModelAnswer, ModelChain, ModelRef, ModelRequest, Outage, Provider,
+    ProviderError, TaskStatus, Wait, WaitReason,
 };
 use shared::policy::{Backoff, DailyCaps, Fallback, Metered, PriceTable, Retry, RetryBudget};
 use shared::ports::{
@@ -29,7 +29,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::world::{INVOCATION, World};
 
 /// Hears this thread's log until the guard is dropped.
-fn hear() -> (Captured, DefaultGuard) {
+pub(crate) fn hear() -> (Captured, DefaultGuard) {
     listen_to(|log| {
         logs::layer(
             Service::new("use_cases", "v1"),
@@ -40,7 +40,7 @@ fn hear() -> (Captured, DefaultGuard) {
     })
 }
 
-fn lines(captured: &Captured) -> Vec<Value> {
+pub(crate) fn lines(captured: &Captured) -> Vec<Value> {
     captured
         .text()
         .lines()
@@ -326,7 +326,11 @@ async fn told_by(model: Arc<dyn Model>) -> Vec<Value> {
 }
 
 /// These fields of the one line with this message.
-fn of_line<const N: usize>(lines: &[Value], message: &str, fields: [&str; N]) -> [Value; N] {
+pub(crate) fn of_line<const N: usize>(
+    lines: &[Value],
+    message: &str,
+    fields: [&str; N],
+) -> [Value; N] {
     let mut found = lines.iter().filter(|line| line["message"] == message);
     let (Some(line), None) = (found.next(), found.next()) else {
         panic!("{message}: {lines:?}")
@@ -452,4 +456,34 @@ async fn each_line_of_a_failed_model_call_has_what_the_provider_said() {
             .starts_with("anthropic second refuses tool `look_up` (tools.3."),
         "{reason}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_line_of_a_failed_model_call_has_the_wait_that_the_provider_named() {
+    let limited = Reply::FailWith {
+        kind: ModelErrorKind::RateLimited,
+        status: Some(429),
+        should_retry: None,
+        retry_after: Some(Duration::from_hours(24)),
+        spend: samples::answer("").spend,
+    };
+    let lines = told_of(vec![limited.clone(), limited]).await;
+    let failed = of_line(&lines, "model call failed", ["retry_after_ms"]);
+    assert_eq!(failed, [json!(86_400_000)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_another_model_and_a_cap_of_a_tenant_are_named() {
+    let answer = ModelAnswer {
+        served_model: "claude-haiku-3-5-20241022".to_owned(),
+        ..samples::answer("Paris")
+    };
+    let lines = told_of(vec![Reply::Answer(answer)]).await;
+    let other = of_line(&lines, "another model answered", ["model", "served_model"]);
+    assert_eq!(other, ["claude-sonnet-5-5", "claude-haiku-3-5-20241022"]);
+
+    let refused = ModelErrorKind::BudgetExhausted(BudgetScope::Tenant);
+    let lines = told_of(vec![Reply::Fail(refused)]).await;
+    let paused = of_line(&lines, "task paused at a limit", ["limit", "scope"]);
+    assert_eq!(paused, ["budget", "tenant"]);
 }

@@ -4,6 +4,7 @@ use shared::domain::{AgentId, Invalid, TaskStatus};
 use shared::ports::TaskStore;
 use shared::testing::{Faults, When, samples};
 
+use crate::lines::{hear, lines, of_line};
 use crate::world::World;
 
 fn keyed(new: NewTask, key: &str) -> NewTask {
@@ -119,4 +120,20 @@ async fn another_tenants_task_looks_like_no_task() {
         .find_task(&samples::tenant("other"), task.id())
         .await;
     assert!(matches!(found, Err(AppError::NotFound(_))), "{found:?}");
+}
+
+#[tokio::test]
+async fn the_line_of_a_submission_says_whether_it_had_a_key() {
+    let world = World::new().await;
+    let new = || world.new_task("hello");
+    for (new, has_key) in [(new(), false), (keyed(new(), "k1"), true)] {
+        let (heard, _guard) = hear();
+        world
+            .tasks()
+            .submit_task(world.tenant(), new)
+            .await
+            .unwrap();
+        let flag = of_line(&lines(&heard), "task accepted", ["idempotency_key"]);
+        assert_eq!(flag, [has_key]);
+    }
 }

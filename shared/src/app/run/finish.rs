@@ -14,7 +14,7 @@ use crate::app::outcome::too_large;
 use crate::app::send::send;
 use crate::app::sweep::record_settled;
 use crate::domain::task::LONGEST_MESSAGE_DELAY;
-use crate::domain::{Causes, Spent, Task, TaskState, TaskStatus, whole_millis};
+use crate::domain::{Causes, LimitKind, Spent, Task, TaskState, TaskStatus, whole_millis};
 use crate::metric;
 use crate::ports::StoreError;
 
@@ -91,7 +91,13 @@ impl Runner {
                 Ok(RunOutcome::AwaitsClient(TaskStatus::InputRequired))
             }
             TaskState::Paused { limit, .. } => {
-                tracing::info!(limit = limit.as_str(), "task paused at a limit");
+                let cap = task.progress().setbacks.cap();
+                let scope = cap.filter(|_| *limit == LimitKind::Budget);
+                tracing::info!(
+                    limit = limit.as_str(),
+                    scope = scope.map(tracing::field::display),
+                    "task paused at a limit"
+                );
                 metric::TASKS_PAUSED.add([], 1);
                 Ok(RunOutcome::AwaitsClient(TaskStatus::Paused))
             }

@@ -2,7 +2,7 @@
 
 use super::exit::Exit;
 use super::work::Work;
-use crate::app::lost::note_steps;
+use crate::app::lost::{check_complete, note_steps};
 use crate::app::outcome::conversation_too_long;
 use crate::domain::{
     Agent, Conversation, Failure, FailureCode, MAX_CONVERSATION_BYTES, StepPlace, Switch,
@@ -46,7 +46,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Reads the steps of this run while there is room for them.
+    /// Reads the steps of this run while there is room for them. Fails if a step that the task's
+    /// record counts is missing.
     async fn read_conversation(&mut self) -> Result<(), Exit> {
         let base = self.held.task.progress().base;
         self.conversation = Conversation::new(base, []);
@@ -70,9 +71,13 @@ impl Work<'_> {
             if self.conversation.outline().bytes() > MAX_READ_BYTES {
                 return Err(Exit::Failed(conversation_too_long()));
             }
-            let Some(next) = page.next else { return Ok(()) };
+            let Some(next) = page.next else { break };
             wanted.after = next;
         }
+        Ok(check_complete(
+            &self.held.task,
+            self.conversation.outline(),
+        )?)
     }
 
     /// The task's input. A large input is not in the task's record: it is read from the store.

@@ -6,8 +6,8 @@ use tracing::{Span, field};
 
 use super::exit::Exit;
 use crate::domain::{
-    CacheMode, CacheRules, Causes, FailedAttempt, FailureCode, ModelAnswer, ModelRequest, Origin,
-    PendingCall, ProviderError,
+    CacheMode, CacheRules, Causes, FailedAttempt, FailureCode, ModelAnswer, ModelRef, ModelRequest,
+    Origin, PendingCall, Provider, ProviderError, whole_millis,
 };
 use crate::metric;
 use crate::ports::{ModelError, ModelErrorKind};
@@ -121,6 +121,36 @@ pub(super) fn log_answer(
         duration_ms,
         "model answered"
     );
+    let is_fresh = answer.origin == Origin::Provider;
+    if is_fresh && is_other_model(&answer.model, &answer.served_model) {
+        tracing::warn!(
+            step,
+            provider = answer.model.provider().as_str(),
+            model = answer.model.name(),
+            served_model = answer.served_model,
+            provider_request_id = answer.request_id,
+            "another model answered"
+        );
+    }
+}
+
+/// Whether a response names another model than the requested one. A served name may have a date or
+/// a prefix more or less: `claude-x` is served as `claude-x-20260901`, `x-latest` as `x-20260901`,
+/// and a gateway names it `anthropic/claude-x`. Servers of the OpenAI-compatible provider may name
+/// their model as they like.
+fn is_other_model(requested: &ModelRef, served: &str) -> bool {
+    let base = |name: &str| {
+        let name = name.rsplit('/').next().unwrap_or_default();
+        let name = name.strip_suffix("-latest").unwrap_or(name);
+        name.to_ascii_lowercase()
+    };
+    let (requested_name, served) = (base(requested.name()), base(served));
+    match requested.provider() {
+        Provider::OpenAiCompatible => false,
+        Provider::Anthropic | Provider::OpenAi => {
+            !served.contains(&requested_name) && !requested_name.contains(&served)
+        }
+    }
 }
 
 /// Whether another line already says, or will say, why no provider was called: a wait has the line
@@ -154,6 +184,7 @@ pub(super) fn log_failure(step: u32, error: &ModelError, duration_ms: u64) {
         model_attempts = error.spend.attempts,
         cost_micro_usd = error.spend.cost.micro_usd,
         unpriced_calls = error.spend.cost.unpriced_calls,
+        retry_after_ms = error.retry_after.map(whole_millis),
         duration_ms,
         error = %Causes(error),
         "model call failed"
@@ -205,5 +236,65 @@ mod tests {
         };
         failed(ModelErrorKind::InFlight, "wait");
         failed(ModelErrorKind::Unavailable, "miss");
+    }
+
+    #[test]
+    fn a_served_model_is_the_requested_one_despite_a_date_or_a_prefix() {
+        let (claude, gpt) = (Provider::Anthropic, Provider::OpenAi);
+        for (provider, requested, served, is_other) in [
+            (claude, "claude-sonnet-5-5", "claude-sonnet-5-5", false),
+            (
+                claude,
+                "claude-sonnet-5-5",
+                "claude-sonnet-5-5-20260901",
+                false,
+            ),
+            (
+                claude,
+                "claude-sonnet-5-5-20260901",
+                "claude-sonnet-5-5",
+                false,
+            ),
+            (
+                claude,
+                "claude-sonnet-5-5-latest",
+                "claude-sonnet-5-5-20260901",
+                false,
+            ),
+            (
+                claude,
+                "claude-sonnet-5-5",
+                "anthropic/claude-sonnet-5-5",
+                false,
+            ),
+            (
+                claude,
+                "claude-sonnet-5-5",
+                "us.anthropic.claude-sonnet-5-5-v1:0",
+                false,
+            ),
+            (
+                claude,
+                "claude-sonnet-5-5",
+                "claude-haiku-3-5-20241022",
+                true,
+            ),
+            (gpt, "gpt-6.1-terra", "gpt-6.1-terra-2026-09-01", false),
+            (gpt, "openai/gpt-6.1-terra", "GPT-6.1-Terra", false),
+            (gpt, "gpt-6.1-terra", "gpt-6.1-luna", true),
+            (
+                Provider::OpenAiCompatible,
+                "llama",
+                "/models/default.gguf",
+                false,
+            ),
+        ] {
+            let model = ModelRef::new(provider, requested).unwrap();
+            assert_eq!(
+                is_other_model(&model, served),
+                is_other,
+                "{requested} {served}"
+            );
+        }
     }
 }

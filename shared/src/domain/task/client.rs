@@ -104,8 +104,10 @@ impl Task {
             return Err(WrongState(self.status()));
         }
         if let ReopenFrom::Start { last_step } = from {
-            self.progress.base = last_step;
+            // Recorded steps may be missing. The new run must not have their numbers, which count as
+            // recorded.
             self.progress.steps = self.progress.steps.max(last_step);
+            self.progress.base = self.progress.steps;
             self.progress.conversation_bytes = Some(0);
         }
         self.progress.limits = limits;

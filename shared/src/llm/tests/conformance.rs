@@ -275,3 +275,32 @@ async fn a_failed_call_is_not_repeated() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_compressed_answer_that_nobody_requested_is_named() {
+    for stand_in in STAND_INS {
+        for (encoding, named) in [
+            ("gzip", Some("gzip")),
+            ("GZIP", Some("gzip")),
+            ("identity, br", Some("br")),
+            ("identity", None),
+            ("utf-8", None),
+        ] {
+            let headers = [
+                ("content-type", "application/json"),
+                ("content-encoding", encoding),
+            ];
+            let answer = stand_in
+                .reply(Reply::new(200, &headers, stand_in.whole))
+                .await;
+            let words = answer.err().map(|error| {
+                assert_eq!(error.kind, ModelErrorKind::BadAnswer, "{encoding}");
+                error.source.unwrap().to_string()
+            });
+            let expected = named.map(|name| {
+                format!("the response body is compressed ({name}), which was not requested")
+            });
+            assert_eq!(words, expected, "{encoding}");
+        }
+    }
+}

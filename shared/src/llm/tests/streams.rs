@@ -152,11 +152,19 @@ async fn a_stream_must_begin_in_time() {
     };
     for stand_in in STAND_INS {
         let silences = [
-            (Reply::raw("", Then::Hold), impatient),
-            (Reply::stream(&[""], Then::Hold), impatient),
-            (Reply::stream(&[": a comment\n\n"], Then::Hold), unsteady),
+            (Reply::raw("", Then::Hold), impatient, "no response began"),
+            (
+                Reply::stream(&[""], Then::Hold),
+                impatient,
+                "no response began",
+            ),
+            (
+                Reply::stream(&[": a comment\n\n"], Then::Hold),
+                unsteady,
+                "the stream was silent",
+            ),
         ];
-        for (reply, timeouts) in silences {
+        for (reply, timeouts, limit) in silences {
             let error = stand_in
                 .reply_to(&stand_in.request(), reply, timeouts)
                 .await
@@ -164,6 +172,11 @@ async fn a_stream_must_begin_in_time() {
             assert_eq!(
                 (error.kind, error.spend.attempts),
                 (ModelErrorKind::Timeout, 1)
+            );
+            let source = error.source.unwrap().to_string();
+            assert!(
+                source.starts_with(limit) && source.ends_with(" 0.3 s"),
+                "{source}"
             );
         }
     }
@@ -206,6 +219,8 @@ async fn a_gateway_may_send_comments_while_its_model_queues() {
             (error.kind, error.status),
             (ModelErrorKind::Timeout, Some(200))
         );
+        let source = error.source.unwrap().to_string();
+        assert_eq!(source, "the answer was not complete within 0.9 s");
     }
 }
 

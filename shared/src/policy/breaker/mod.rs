@@ -31,7 +31,7 @@ use self::shared::SharedCircuits;
 use self::view::{CallSignal, Decision, ProbeClaim};
 use crate::domain::{
     Circuit, CircuitCause, CircuitState, ModelAnswer, ModelRef, ModelRequest, ProviderError,
-    Timestamp, Wait, WaitReason,
+    Timestamp, Wait, WaitReason, whole_millis,
 };
 use crate::metric;
 use crate::policy::PriceTable;
@@ -111,7 +111,7 @@ impl Breaker {
         let cooldown = self.circuits.settings().longest_cooldown();
         for _ in 0..ROUNDS {
             match self.circuits.replace(model, &changed).await {
-                Some(Replaced::Done) => return log(model, &changed),
+                Some(Replaced::Done) => return self.log(model, &changed, signal),
                 // Another function met such a limit first, or an answer has cleared the circuit.
                 Some(Replaced::Otherwise(other)) if matches!(signal, CallSignal::Limited(_)) => {
                     let Some(next) = other.limit(self.circuits.now().plus(cooldown)) else {
@@ -124,7 +124,7 @@ impl Breaker {
                     if changed.cause == CircuitCause::RateLimit && !changed.is_closed() {
                         self.circuits.hold(model, changed.cause, cooldown);
                     }
-                    return log(model, &changed);
+                    return self.log(model, &changed, signal);
                 }
             }
         }
@@ -153,9 +153,52 @@ impl Breaker {
             };
             let Some(next) = next else { return };
             match self.circuits.replace(model, &next).await {
-                Some(Replaced::Done) => return log(model, &next),
+                Some(Replaced::Done) => return self.log(model, &next, signal),
                 Some(Replaced::Otherwise(other)) => circuit = other,
                 None => return,
+            }
+        }
+    }
+    /// Logs a changed circuit, with the signal that changed it.
+    fn log(&self, model: &ModelRef, circuit: &Circuit, signal: CallSignal) {
+        let labels = PriceTable::current().labels(model);
+        let (provider, name) = (model.provider(), model.name());
+        let cause = circuit.cause.as_str();
+        let retry_after_ms = match signal {
+            CallSignal::Limited(wait) => wait.map(whole_millis),
+            CallSignal::Up | CallSignal::Down(_) | CallSignal::Unclear => None,
+        };
+        match circuit.state {
+            CircuitState::Open { until } => {
+                let is_counted = matches!(signal, CallSignal::Down(_));
+                tracing::warn!(
+                    %provider,
+                    model = name,
+                    cause,
+                    failures = is_counted.then(|| self.circuits.failures(model)),
+                    threshold = is_counted.then(|| self.circuits.settings().failures()),
+                    failed_probes = circuit.failed_probes,
+                    retry_after_ms,
+                    open_seconds = rounded_seconds(until.since(self.circuits.now())),
+                    until_ms = until.as_millis(),
+                    "circuit is open"
+                );
+                metric::CIRCUITS_OPENED.add(labels, 1);
+            }
+            CircuitState::HalfOpen { .. } if circuit.is_suspected() => {
+                tracing::warn!(
+                    %provider,
+                    model = name,
+                    cause,
+                    retry_after_ms,
+                    "provider named a very long wait; the next calls check it"
+                );
+            }
+            CircuitState::HalfOpen { successes, .. } => {
+                tracing::info!(%provider, model = name, successes, "circuit is half open");
+            }
+            CircuitState::Closed => {
+                tracing::info!(%provider, model = name, "circuit is closed again");
             }
         }
     }
@@ -252,24 +295,9 @@ fn signal(error: &ModelError) -> CallSignal {
     }
 }
 
-fn log(model: &ModelRef, circuit: &Circuit) {
-    let labels = PriceTable::current().labels(model);
-    let (provider, model, failed_probes) = (model.provider(), model.name(), circuit.failed_probes);
-    let cause = circuit.cause.as_str();
-    match circuit.state {
-        CircuitState::Open { until } => {
-            let until_ms = until.as_millis();
-            tracing::warn!(%provider, model, cause, failed_probes, until_ms, "circuit is open");
-            metric::CIRCUITS_OPENED.add(labels, 1);
-        }
-        CircuitState::HalfOpen { .. } if circuit.is_suspected() => {
-            tracing::warn!(%provider, model, cause, "provider named a very long wait; the next calls check it");
-        }
-        CircuitState::HalfOpen { successes, .. } => {
-            tracing::info!(%provider, model, successes, "circuit is half open");
-        }
-        CircuitState::Closed => tracing::info!(%provider, model, "circuit is closed again"),
-    }
+/// Storing the circuit takes some of the time for which it opens.
+const fn rounded_seconds(left: Duration) -> u64 {
+    left.saturating_add(Duration::from_millis(500)).as_secs()
 }
 
 #[cfg(test)]

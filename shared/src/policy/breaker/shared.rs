@@ -90,6 +90,11 @@ impl SharedCircuits {
         })
     }
 
+    /// How many failures in a row this process has counted.
+    pub(super) fn failures(&self, model: &ModelRef) -> u32 {
+        self.with(model, |entry, _| entry.view.failures())
+    }
+
     /// Refuses calls here for `wait`, because the other functions could not be notified.
     pub(super) fn hold(&self, model: &ModelRef, cause: CircuitCause, wait: Duration) {
         self.with(model, |entry, now| entry.view.hold(cause, wait, now));

@@ -83,6 +83,11 @@ impl View {
         self.blind_until.is_some_and(|until| now < until)
     }
 
+    /// The failures in a row that this process has counted.
+    pub(super) const fn failures(&self) -> u32 {
+        self.failures
+    }
+
     fn is_held(&self, now: Timestamp) -> bool {
         self.held.is_some_and(|(until, _)| now < until)
     }

@@ -280,6 +280,7 @@ fn log_retry(error: &ModelError, attempt: u32, wait: Duration) {
         model = error.model.name(),
         attempt,
         after_ms = whole_millis(wait),
+        retry_after_ms = error.retry_after.map(whole_millis),
         provider_status = error.status,
         provider_request_id = error.request_id,
         provider_code = said.code,

@@ -106,6 +106,15 @@ impl MemoryStore {
         lock(&self.records).agents.damage(agent);
     }
 
+    /// Deletes the records of the task's steps with this number, as someone with access to the table
+    /// could.
+    pub fn delete_step(&self, task: TaskId, number: u32) {
+        let mut records = lock(&self.records);
+        records
+            .steps
+            .retain(|(of, step, _), _| (*of, *step) != (task, number));
+    }
+
     pub(super) async fn run<T>(
         &self,
         effect: impl FnOnce(&mut Records) -> Result<T, StoreError>,

@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shared::app::{
-    AppError, RetryFrom, RunOutcome, Runner, SweepSummary, Sweeper, Tasks, ToolAnswer,
+    AppError, RetryFrom, RunError, RunOutcome, Runner, SweepSummary, Sweeper, Tasks, ToolAnswer,
 };
 use shared::domain::{
     BuiltinTool, FailureCode, JsonSchema, LimitChanges, ModelAnswer, ModelRequest, Step, StepKind,
-    StepPlace, StepSummary, TaskId, TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName,
+    StepPlace, StepSummary, Task, TaskId, TaskState, TaskStatus, ToolCall, ToolDefinition,
+    ToolName,
 };
-use shared::ports::{Journal, Model, ModelError, StepsPage, StepsRequest, StoreError};
+use shared::ports::{
+    Journal, Model, ModelError, ModelErrorKind, StepsPage, StepsRequest, StoreError,
+};
 use shared::testing::{Call, Faults, MemoryStore, Reply, ScriptedModel, When, samples};
 use tokio::sync::Notify;
 use tokio::task::yield_now;

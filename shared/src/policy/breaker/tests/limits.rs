@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ports::Recovery;
-use crate::testing::Failed;
+use crate::testing::{Captured, Failed, listen};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -180,4 +180,33 @@ async fn a_store_that_fails_at_the_change_leaves_the_wait_to_the_environment() {
     faults.die_at(2, crate::testing::When::Before);
     assert_eq!(world.call(&breaker).await, Err((BUSY, None)));
     assert_eq!(world.call(&breaker).await, parked_until(60));
+}
+
+/// The lines of a model whose provider names a wait of a day, and then is down.
+#[tokio::test(start_paused = true)]
+async fn the_line_of_a_change_says_what_made_it() {
+    let captured = Captured::default();
+    let writer = tracing_subscriber::fmt().with_writer(captured.clone());
+    let _listening = listen(writer.with_ansi(false).finish());
+    let world = world([vec![limited(DAY)], vec![Reply::Fail(DOWN); 6]].concat());
+    let breaker = world.breaker();
+    world.call_times(&breaker, 6).await;
+    advance(30 * SECOND).await;
+    world.call_times(&breaker, 1).await;
+    let text = captured.text();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("WARN"))
+        .map(|line| line.split("cause=").nth(1).unwrap())
+        .collect();
+    let (open, again) = (
+        "\"outage\" failures=5 threshold=5 failed_probes=0 open_seconds=30 until_ms=",
+        "\"outage\" failures=6 threshold=5 failed_probes=1 open_seconds=60 until_ms=",
+    );
+    assert_eq!(lines[0], "\"rate_limit\" retry_after_ms=86400000");
+    assert!(
+        lines[1].starts_with(open) && lines[2].starts_with(again),
+        "{text}"
+    );
+    assert_eq!(lines.len(), 3, "{text}");
 }

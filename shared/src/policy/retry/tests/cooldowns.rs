@@ -1,6 +1,7 @@
 //! Waits that a response named, and that all calls of the process keep.
 
 use super::*;
+use crate::testing::{Captured, listen};
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_a_model_named_holds_for_every_call() {
@@ -114,4 +115,15 @@ async fn other_calls_do_not_wait_for_what_the_breaker_checks() {
         later_or_sooner(DOWN, 60_000, WaitReason::RetryAfter),
         "an outage with a named wait is believed for a cooldown"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_line_of_a_retry_has_the_wait_that_the_provider_named() {
+    let captured = Captured::default();
+    let writer = tracing_subscriber::fmt().with_writer(captured.clone());
+    let _listening = listen(writer.with_ansi(false).finish());
+    let (retry, _) = retry([limited(2_000)], RetryBudget::default());
+    retry.call(&model_request("hello")).await.unwrap();
+    let text = captured.text();
+    assert!(text.contains(" retry_after_ms=2000 "), "{text}");
 }
