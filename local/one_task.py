@@ -57,10 +57,13 @@ def next_commands(api, agent_id, task_id):
   curl -s $API_URL/v1/tasks/{task_id} -H "Authorization: Bearer $API_KEY"
   curl -s $API_URL/v1/tasks -H "Authorization: Bearer $API_KEY" \\
     -H "Content-Type: application/json" -d {body}
-  curl -s $API_URL/v1/keys -H "Authorization: Bearer $API_KEY" -H "Content-Type: application/json" \\
-    -d '{{"name": "reader", "scopes": ["agents:read", "tasks:read"]}}'   # a second key
-  curl -s $API_URL/v1/tenants -H "Authorization: Bearer $API_KEY" -H "Content-Type: application/json" \\
-    -d '{{"id": "my-team"}}'   # another tenant, see docs/api.md
+
+  # A second key, and a second tenant (docs/api.md, "Keys and tenants"):
+  curl -s $API_URL/v1/keys -H "Authorization: Bearer $API_KEY" \\
+    -H "Content-Type: application/json" -d '{{"name": "reader", "scopes": ["tasks:read"]}}'
+  curl -s $API_URL/v1/tenants -H "Authorization: Bearer $API_KEY" \\
+    -H "Content-Type: application/json" -d '{{"id": "my-team"}}'
+
   {api.make('run PROMPT="your own question"')}
   {api.make("demo")}
   {api.make(f"trace TASK={task_id}")}
