@@ -11,7 +11,7 @@ use crate::auth::{AgentsRead, Caller};
 use crate::problem::Problem;
 use crate::query::Params;
 
-/// The models, and the providers, of which one may serve other models, too.
+/// The models that have a price, and all providers. A provider may serve other models too.
 #[derive(Serialize)]
 pub(crate) struct ModelsResponse {
     data: Vec<ListedModelResponse>,

@@ -1,7 +1,7 @@
 //! Creating, reading, changing and archiving agents.
 //!
-//! A change reads the agent, makes the change, and stores it if nobody else changed the agent in
-//! between; else it begins again with what the other left. So no change is lost.
+//! A change reads the agent, makes the change, and stores it if no other change came in
+//! between. Otherwise it begins again with the changed agent. So no change is lost.
 
 use std::sync::Arc;
 
@@ -102,8 +102,8 @@ impl Agents {
         Ok(agent)
     }
 
-    /// Archives the agent: it takes no more tasks and is in no list. Its tasks go on, and keep
-    /// their versions until none of them is left. Archiving it twice is no error.
+    /// Archives the agent: it takes no more tasks and is in no list. Its tasks continue, and keep
+    /// their versions as long as they are stored. Archiving it twice is no error.
     pub async fn archive_agent(&self, tenant: &TenantId, id: AgentId) -> Result<(), AppError> {
         let now = self.clock.now();
         let due_at = now.plus(LONGEST_SUBMISSION);
@@ -147,7 +147,7 @@ impl Agents {
         })
     }
 
-    /// Has the alias name this version, whatever it named before.
+    /// Sets the version that the alias names.
     pub async fn set_alias(
         &self,
         tenant: &TenantId,

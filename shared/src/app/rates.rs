@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Access;
-use crate::domain::{Causes, RateOwner, RequestRate};
+use crate::domain::{Causes, RequestRate};
 use crate::metric;
-use crate::ports::{Clock, RequestCounts};
+use crate::ports::{Clock, RateOwner, RequestCounts};
 
 const MINUTE: u64 = 60_000;
 

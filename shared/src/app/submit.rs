@@ -96,7 +96,7 @@ pub struct Tasks {
 
 impl Tasks {
     /// Accepts a task. The same submission with the same idempotency key returns the first task,
-    /// whatever became of the agent since then.
+    /// also if the agent has changed since then.
     pub async fn submit_task(&self, tenant: &TenantId, new: NewTask) -> Result<Task, AppError> {
         let now = self.clock.now();
         let id = match &new.idempotency_key {

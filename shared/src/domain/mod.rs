@@ -71,7 +71,7 @@ pub use invalid::Invalid;
 pub use limits::{BudgetScope, LimitBound, LimitChanges, LimitKind, Limits, OnLimit};
 pub use outcome::{Failure, Output};
 pub use patch::Patch;
-pub use request_rate::{RateOwner, RequestRate};
+pub use request_rate::RequestRate;
 pub use rules::{CacheMode, CacheRules, CacheTerms, CacheUse, Outage, RetryRules};
 pub use schema::JsonSchema;
 pub(crate) use schema::{Holds, MOST_REFERENCES, holds, leads_nowhere, target};

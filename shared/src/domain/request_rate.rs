@@ -1,8 +1,6 @@
-//! How many requests a key or a tenant may make.
+//! How many requests an API key or a tenant may make.
 
-use super::api_key::KeyId;
 use super::invalid::{Invalid, within};
-use super::tenant::TenantId;
 
 /// The most requests in one minute that a limit can allow.
 const MAX_PER_MINUTE: u32 = 100_000;
@@ -21,24 +19,5 @@ impl RequestRate {
     /// Requests in one minute.
     pub const fn requests(self) -> u32 {
         self.0
-    }
-}
-
-/// Whose requests are counted.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RateOwner {
-    /// Those with one key.
-    Key(KeyId),
-    /// Those of all keys of one tenant.
-    Tenant(TenantId),
-}
-
-impl RateOwner {
-    /// What it is, for responses and logs.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Key(_) => "key",
-            Self::Tenant(_) => "tenant",
-        }
     }
 }

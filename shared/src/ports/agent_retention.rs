@@ -61,7 +61,7 @@ pub trait AgentRetention: Send + Sync {
     ) -> Result<Vec<ArchivedAgent>, StoreError>;
 
     /// Scans a bounded part of the tenant's tasks, oldest first, for one that names the agent,
-    /// whether it can be read or not: those that were created since the agent was and until
+    /// also if it is unreadable. The scan covers the time from the creation of the agent to
     /// `last`. It continues at [`ArchivedAgent::scanned_to`]. May lag behind writes for a moment.
     async fn scan(&self, agent: &ArchivedAgent, last: Timestamp) -> Result<TaskScan, StoreError>;
 

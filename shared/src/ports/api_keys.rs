@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::store::{Page, PageRequest, StoreError};
 use crate::domain::{ApiKey, Credential, KeyId, Seal, Tenant, TenantId};
 
-/// A credential with the seal that its record has. Whoever reads it checks the seal.
+/// A credential with the seal that its record has. Every reader checks the seal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedCredential {
     /// The key and its secrets.

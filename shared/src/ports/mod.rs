@@ -28,7 +28,7 @@ pub use clock::Clock;
 pub use dependency::{Dependency, NoAnswer};
 pub use model::{Model, ModelError, ModelErrorKind, Recovery};
 pub use queue::{Backlog, MessageError, QueueError, TaskMessage, TaskQueue};
-pub use request_counts::RequestCounts;
+pub use request_counts::{RateOwner, RequestCounts};
 pub use retention::{Horizon, Purged, Retention};
 pub use secrets::{Secret, SecretError, Secrets};
 pub use slots::{Slot, Slots, Taken};

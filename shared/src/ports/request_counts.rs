@@ -3,7 +3,26 @@
 use async_trait::async_trait;
 
 use super::store::StoreError;
-use crate::domain::RateOwner;
+use crate::domain::{KeyId, TenantId};
+
+/// Whose requests are counted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RateOwner {
+    /// Those with one key.
+    Key(KeyId),
+    /// Those of all keys of one tenant.
+    Tenant(TenantId),
+}
+
+impl RateOwner {
+    /// What it is, for responses and logs.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Key(_) => "key",
+            Self::Tenant(_) => "tenant",
+        }
+    }
+}
 
 /// Counts requests in minutes.
 #[async_trait]

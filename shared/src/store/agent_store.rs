@@ -14,7 +14,7 @@ use super::table::{self, Table};
 use crate::domain::{Agent, AgentHead, AgentId, AgentVersion, Switch, TenantId};
 use crate::ports::{AgentOfTask, AgentStore, Page, PageRequest, StoreError, UnreadableAgent};
 
-/// When a change of an agent is stored: if nobody else changed it, and it is not archived. Records
+/// The condition of a change: the agent has the revision that was read, and is not archived. Records
 /// of the first version have no revision.
 const UNCHANGED: &str = "#revision = :revision AND attribute_not_exists(#archived_at)";
 const UNCHANGED_SINCE_FIRST: &str = "(#revision = :revision OR (attribute_exists(pk) AND \

@@ -8,8 +8,8 @@ use super::error::failure;
 use super::items::{Fields, V, VERSION, number};
 use super::keys::{self, EXPIRES_AT};
 use super::table::Table;
-use crate::domain::{RateOwner, Timestamp};
-use crate::ports::{RequestCounts, StoreError};
+use crate::domain::Timestamp;
+use crate::ports::{RateOwner, RequestCounts, StoreError};
 
 const COUNT: &str = "count";
 

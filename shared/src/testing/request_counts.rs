@@ -7,8 +7,7 @@ use async_trait::async_trait;
 
 use super::faults::{Call, Faults};
 use super::lock;
-use crate::domain::RateOwner;
-use crate::ports::{RequestCounts, StoreError};
+use crate::ports::{RateOwner, RequestCounts, StoreError};
 
 /// Counts of requests in memory. Clones share the content.
 #[derive(Debug, Clone, Default)]

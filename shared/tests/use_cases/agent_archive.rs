@@ -79,7 +79,7 @@ async fn an_archived_agent_refuses_tasks_and_is_gone_after_15_minutes() {
 }
 
 #[tokio::test]
-async fn tasks_of_an_archived_agent_run_and_keep_their_version_until_they_are_deleted() {
+async fn tasks_of_an_archived_agent_keep_their_version_until_they_are_deleted() {
     let world = World::new().await;
     let first = world.submit("hello").await.unwrap();
     world.pass(1);

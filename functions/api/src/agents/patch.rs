@@ -14,9 +14,8 @@ const ENABLED: &str = "enabled";
 /// The members of a response that no body has.
 const READ_ONLY: [&str; 3] = ["id", "version", "created_at"];
 
-/// The agent after the patch. Everything that the patch leaves alone is as the agent has it. A patch
-/// of nothing but the switch is not held against the rules of today's forms: an agent must be
-/// stopped in any case.
+/// The agent after the patch. What the patch does not name stays. A patch that sets only the switch
+/// is not checked by today's rules for agents: every agent can be stopped.
 pub(super) fn patched(agent: &AgentHead, patch: Value) -> Result<AgentDraft, Problem> {
     let mut members = patch.as_object().into_iter().flatten();
     if members.all(|(name, _)| name == ENABLED) {
@@ -34,8 +33,8 @@ pub(super) fn patched(agent: &AgentHead, patch: Value) -> Result<AgentDraft, Pro
     parse::<AgentRequest>(merged.to_string().as_bytes())?.draft()
 }
 
-/// A body that describes the agent as it is. Its models were admitted before, so that those that
-/// the price table doesn't know need no new permission.
+/// A body that describes the agent as it is. Its models were admitted before, so models that are
+/// not in the price table need no new permission.
 fn body_of(agent: &AgentHead) -> Value {
     let mut body = json!(AgentResponse::from(agent));
     if let Some(members) = body.as_object_mut() {

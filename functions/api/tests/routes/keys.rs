@@ -294,7 +294,7 @@ async fn a_tenant_has_at_most_a_hundred_keys() {
 
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one scenario")]
-async fn writes_above_the_limits_of_a_key_or_its_tenant_are_refused_until_the_next_minute() {
+async fn writes_above_a_limit_are_refused_until_the_next_minute() {
     let platform = Platform::new();
     platform.create_tenant("acme").await;
     let limits = |requests: Value| json!({ "limits": { "requests_per_minute": requests } });

@@ -44,7 +44,7 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    /// Why the key is refused at this moment, whatever its secret.
+    /// Why the key is refused at this moment, even with the right secret.
     pub fn refusal(&self, now: Timestamp) -> Option<KeyRefusal> {
         if self.revoked_at.is_some() {
             return Some(KeyRefusal::Revoked);
@@ -54,7 +54,7 @@ impl ApiKey {
     }
 }
 
-/// Why a key is refused whatever its secret.
+/// Why a key is refused even with the right secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyRefusal {
     /// It was revoked.

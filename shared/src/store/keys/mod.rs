@@ -8,10 +8,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::domain::{
-    AgentId, AgentVersion, AnswerKey, KeyId, ModelRef, RateOwner, StepPlace, TaskId, TenantId,
-    Timestamp,
+    AgentId, AgentVersion, AnswerKey, KeyId, ModelRef, StepPlace, TaskId, TenantId, Timestamp,
 };
-use crate::ports::BudgetKey;
+use crate::ports::{BudgetKey, RateOwner};
 
 /// The table's partition key.
 pub(super) const PK: &str = "pk";

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Check, Outcome, same};
-use crate::domain::RateOwner;
-use crate::ports::RequestCounts;
+use crate::ports::{RateOwner, RequestCounts};
 use crate::testing::samples;
 
 type Counts = Arc<dyn RequestCounts>;

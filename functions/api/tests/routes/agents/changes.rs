@@ -136,7 +136,7 @@ async fn the_order_of_a_schema_counts() {
 
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one table of cases")]
-async fn a_patch_that_breaks_rules_is_refused_with_each_place_and_changes_nothing() {
+async fn a_patch_that_breaks_rules_is_refused_with_its_places() {
     let platform = Platform::new();
     let (path, agent) = created(&platform, AGENT).await;
     let table: &[(Value, &[(&str, &str)])] = &[
