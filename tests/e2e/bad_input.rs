@@ -25,7 +25,7 @@ async fn refusals_come_through_the_gateway_whole() {
             "not_found",
         ),
         (
-            platform.call(Method::DELETE, unknown, None).await,
+            platform.call(Method::PUT, unknown, None).await,
             405,
             "method_not_allowed",
         ),
