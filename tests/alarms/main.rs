@@ -13,6 +13,7 @@
 
 mod cloudwatch;
 mod faults;
+mod functions;
 mod stack;
 
 use std::collections::BTreeSet;

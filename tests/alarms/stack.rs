@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use api::{Api, Auth, DeploymentKey, router};
 use async_trait::async_trait;
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use axum::Router;
@@ -22,27 +21,20 @@ use executor::Executor;
 use lambda_runtime::{Context, LambdaEvent};
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
-use shared::app::{
-    AgentPurger, Agents, DeadLetterHandler, KeyPorts, Purger, Readiness, RequestRates, Room,
-    Runner, Sweeper, Tasks, TenantSlots, Waits, WorkTimes,
-};
+use shared::app::TenantSlots;
 use shared::config::Environment;
-use shared::domain::{CacheRules, CacheTerms, Provider, TenantId};
-use shared::policy::{
-    Backoff, Breaker, BreakerSettings, CacheSettings, Cached, DailyCaps, Fallback, Metered,
-    PriceTable, Retry, RetryBudget,
-};
-use shared::ports::{Clock, Model, Secret, SecretError, Secrets, TaskStore};
+use shared::domain::TenantId;
+use shared::policy::DailyCaps;
+use shared::ports::{Clock, Secret, SecretError, Secrets, TaskStore};
 use shared::telemetry::{Service, start, write_metrics};
 use shared::testing::{
-    Delivery, Faults, ManualClock, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryKeys,
-    MemoryQueue, MemoryRequestCounts, MemorySecrets, MemorySlots, MemoryStore, MemoryTenants,
-    Reply, ScriptedModel, samples,
+    Delivery, Faults, ManualClock, MemoryQueue, MemorySecrets, MemorySlots, MemoryStore, Reply,
+    ScriptedModel, samples,
 };
-use shared::tools::BuiltinTools;
 use tower::ServiceExt;
 
 use super::cloudwatch::Metrics;
+use super::functions::{Ports, model};
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
 const KEY: &str = "k3y";
@@ -358,148 +350,4 @@ fn message(id: &str, body: &str) -> SqsMessage {
         .attributes
         .insert("ApproximateReceiveCount".to_owned(), "1".to_owned());
     message
-}
-
-/// The layers around a model call, as in `shared::llm::model`, around a scripted provider.
-fn model(
-    provider: Arc<ScriptedModel>,
-    ephemeral: &Faults,
-    caps: DailyCaps,
-    clock: &ManualClock,
-) -> Arc<dyn Model> {
-    let time = || -> Arc<dyn Clock> { Arc::new(clock.clone()) };
-    let circuits = Arc::new(MemoryCircuits::default().with_faults(ephemeral.clone()));
-    let answers = Arc::new(MemoryAnswers::default().with_faults(ephemeral.clone()));
-    let metered = Metered::new(
-        provider,
-        PriceTable::current(),
-        Arc::new(MemoryBudgets::default()),
-        caps,
-        time(),
-    );
-    let breaker = Breaker::new(
-        Arc::new(metered),
-        circuits,
-        BreakerSettings::default(),
-        time(),
-    );
-    let retry = Retry::new(
-        Arc::new(breaker),
-        RetryBudget::default(),
-        Backoff::Steady,
-        time(),
-    );
-    let retry = retry.with_longest_cooldown(BreakerSettings::default().longest_cooldown());
-    Arc::new(Cached::new(
-        Arc::new(Fallback::new(Arc::new(retry))),
-        answers,
-        CacheSettings::default(),
-        time(),
-    ))
-}
-
-/// What the functions share.
-struct Ports {
-    clock: ManualClock,
-    store: MemoryStore,
-    queue: MemoryQueue,
-}
-
-impl Ports {
-    fn store(&self) -> Arc<MemoryStore> {
-        Arc::new(self.store.clone())
-    }
-
-    fn time(&self) -> Arc<ManualClock> {
-        Arc::new(self.clock.clone())
-    }
-
-    fn api(&self, secrets: &Arc<Secretive>) -> Router {
-        let tasks = Tasks {
-            agents: self.store(),
-            store: self.store(),
-            journal: self.store(),
-            queue: Arc::new(self.queue.clone()),
-            clock: self.time(),
-        };
-        let secrets: Arc<dyn Secrets> = Arc::<Secretive>::clone(secrets);
-        let ports = KeyPorts {
-            keys: Arc::new(MemoryKeys::default()),
-            tenants: Arc::new(MemoryTenants::default()),
-            secrets: Arc::clone(&secrets),
-            pepper_secret: "pepper".to_owned(),
-            home: tenant(),
-            clock: self.time(),
-        };
-        let (keys, tenants, check) = ports.use_cases();
-        let key = "api-key".to_owned();
-        router(Api {
-            agents: Agents {
-                store: self.store(),
-                retention: self.store(),
-                providers: Provider::ALL.to_vec(),
-                clock: self.time(),
-            },
-            waits: Waits::new(tasks.clone(), Arc::new(MemorySlots::default()), None),
-            tasks,
-            readiness: Arc::new(Readiness::new(Vec::new(), self.time())),
-            keys,
-            tenants,
-            auth: Auth {
-                deployment_key: DeploymentKey::new(secrets, key, Duration::ZERO, tenant()),
-                keys: Arc::new(check),
-                rates: RequestRates::new(Arc::new(MemoryRequestCounts::default()), self.time()),
-            },
-            version: "v1",
-            runbook_url: "docs/operations.md".to_owned(),
-        })
-    }
-
-    fn executor(&self, model: Arc<dyn Model>, slots: TenantSlots) -> Executor {
-        let runner = Runner {
-            agents: self.store(),
-            tasks: self.store(),
-            journal: self.store(),
-            queue: Arc::new(self.queue.clone()),
-            model,
-            tools: Arc::new(BuiltinTools::new(self.time()).unwrap()),
-            clock: self.time(),
-            cache: CacheRules::On(CacheTerms::default()),
-            times: WorkTimes {
-                step_reserve: Duration::ZERO,
-                ..WorkTimes::default()
-            },
-            slots: Some(slots),
-            room: Room::default(),
-        };
-        Executor {
-            runner: Arc::new(runner),
-            queue: Arc::new(self.queue.clone()),
-        }
-    }
-
-    fn cleanup(&self) -> Cleanup {
-        Cleanup {
-            sweeper: Sweeper {
-                tasks: self.store(),
-                journal: self.store(),
-                queue: Arc::new(self.queue.clone()),
-                clock: self.time(),
-            },
-            purger: Purger {
-                retention: self.store(),
-                keep_for: None,
-                clock: self.time(),
-            },
-            agents: AgentPurger {
-                retention: self.store(),
-                clock: self.time(),
-            },
-            undelivered: DeadLetterHandler {
-                tasks: self.store(),
-                clock: self.time(),
-            },
-            task_queue_url: String::new(),
-        }
-    }
 }

@@ -166,13 +166,14 @@ pub(crate) struct NewKeyResponse {
 }
 
 impl NewKeyResponse {
-    pub(crate) fn new((key, token): (ApiKey, ApiToken)) -> Self {
+    fn new((key, token): (ApiKey, ApiToken)) -> Self {
         Self {
             key: KeyResponse::new(&key, None),
             token: token.expose(),
         }
     }
 
+    /// The response to the creation of a key.
     pub(crate) fn created(new: (ApiKey, ApiToken)) -> impl IntoResponse {
         let location = [(LOCATION, format!("/v1/keys/{}", new.0.id))];
         (StatusCode::CREATED, location, Json(Self::new(new)))
@@ -183,11 +184,11 @@ impl KeyResponse {
     fn new(key: &ApiKey, last_used_day: Option<u64>) -> Self {
         Self {
             id: key.id.to_string(),
-            name: key.name.as_str().to_owned(),
-            scopes: key.scopes.clone(),
-            limits: key.rate.into(),
+            name: key.terms.name.as_str().to_owned(),
+            scopes: key.terms.scopes.clone(),
+            limits: key.terms.rate.into(),
             created_at: rfc3339(key.created_at),
-            expires_at: key.expires_at.map(rfc3339),
+            expires_at: key.terms.expires_at.map(rfc3339),
             revoked_at: key.revoked_at.map(rfc3339),
             last_used_on: last_used_day.map(date),
         }
@@ -245,8 +246,7 @@ pub(crate) async fn change_key(
     Body(request): Body<ChangeKeyRequest>,
 ) -> Result<Json<KeyResponse>, Problem> {
     params.finish()?;
-    api.keys.change_key(&access, id, request.changes()?).await?;
-    let changed = api.keys.find_key(&access.tenant, id).await?;
+    let changed = api.keys.change_key(&access, id, request.changes()?).await?;
     Ok(Json(KeyResponse::from(&changed)))
 }
 
@@ -275,7 +275,6 @@ pub(crate) async fn revoke_key(
     params: Params,
 ) -> Result<Json<KeyResponse>, Problem> {
     params.finish()?;
-    api.keys.revoke_key(&access.tenant, id).await?;
-    let revoked = api.keys.find_key(&access.tenant, id).await?;
+    let revoked = api.keys.revoke_key(&access.tenant, id).await?;
     Ok(Json(KeyResponse::from(&revoked)))
 }

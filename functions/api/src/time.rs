@@ -6,8 +6,6 @@ use shared::domain::Timestamp;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-const DAY_MILLIS: u64 = 24 * 3_600 * 1_000;
-
 /// The moment as `2026-11-22T11:05:00.120Z`: always with milliseconds, so that the texts sort as
 /// the moments.
 pub(crate) fn rfc3339(moment: Timestamp) -> String {
@@ -27,7 +25,7 @@ pub(crate) fn whole_seconds(duration: Duration) -> u64 {
 
 /// The date of the day, counted from the epoch, such as `2026-11-22`.
 pub(crate) fn date(day: u64) -> String {
-    let mut text = rfc3339(Timestamp::from_millis(day.saturating_mul(DAY_MILLIS)));
+    let mut text = rfc3339(Timestamp::start_of_day(day));
     text.truncate("2026-11-22".len());
     text
 }

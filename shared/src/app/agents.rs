@@ -239,9 +239,9 @@ impl Agents {
         Err(AppError::from(StoreError::Conflict).into())
     }
 
-    /// Every rule of the chain's models and vendors that the draft breaks. Somebody must serve each
+    /// Every rule of the chain's models and providers that the draft breaks. Somebody must serve each
     /// model, it must be known unless its owner allows otherwise, have a price where a cap needs
-    /// one, and take its settings; and its vendor must take the tools and limits, as far as they
+    /// one, and take its settings; and its provider must take the tools and limits, as far as they
     /// can't be repaired without a change of meaning.
     fn admit(&self, draft: &AgentDraft) -> Result<(), AppError> {
         let (config, now) = (&draft.config, self.clock.now());

@@ -224,11 +224,7 @@ impl Tasks {
 
     /// The task's limits with these changes.
     async fn changed_limits(&self, task: &Task, changes: LimitChanges) -> Result<Limits, AppError> {
-        let nothing = LimitChanges {
-            bound: changes.bound,
-            ..LimitChanges::default()
-        };
-        if changes == nothing {
+        if changes.are_none() {
             return Ok(task.limits());
         }
         if changes.bound == LimitBound::Agent || changes.max_cost_micro_usd.is_some() {

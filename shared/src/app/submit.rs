@@ -296,12 +296,12 @@ fn same_submission(
     (agent, version): (AgentId, &VersionChoice),
     input: Option<&TaskInput>,
 ) -> Result<Task, AppError> {
-    let kept = existing.spec();
+    let stored = existing.spec();
     let is_version = match version {
-        VersionChoice::Number(number) => kept.agent.version == *number,
+        VersionChoice::Number(number) => stored.agent.version == *number,
         VersionChoice::Newest | VersionChoice::Alias(_) => true,
     };
-    if kept.agent.id != agent || !is_version || kept.input.as_ref() != input {
+    if stored.agent.id != agent || !is_version || stored.input.as_ref() != input {
         return Err(AppError::IdempotencyKeyReused);
     }
     metric::IDEMPOTENT_REPLAYS.add([], 1);

@@ -38,7 +38,7 @@ pub struct Tenants {
 }
 
 impl Tenants {
-    /// Tenants kept in `store`. The tenant `home` is the deployment's own.
+    /// Tenants in `store`. The tenant `home` is the deployment's own.
     pub(super) fn new(
         store: Arc<dyn TenantStore>,
         keys: Keys,

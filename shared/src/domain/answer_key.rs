@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::hex::Hex;
+
 /// A digest of a model request and its tenant: of everything that could change the answer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AnswerKey([u8; 32]);
@@ -21,7 +23,7 @@ impl AnswerKey {
 impl fmt::Display for AnswerKey {
     /// In hexadecimal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        Hex(&self.0).fmt(f)
     }
 }
 

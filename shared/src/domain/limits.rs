@@ -259,6 +259,15 @@ pub enum LimitBound {
 }
 
 impl LimitChanges {
+    /// Whether no limit changes.
+    pub fn are_none(&self) -> bool {
+        let none = Self {
+            bound: self.bound,
+            ..Self::default()
+        };
+        *self == none
+    }
+
     /// Whether a new value is above the limit of the agent. An agent without a limit on cost or
     /// tokens allows any.
     pub fn exceed(&self, agent: &Limits) -> bool {

@@ -17,6 +17,7 @@ pub mod circuit;
 pub mod conversation;
 pub mod deadline;
 pub mod failure_code;
+pub mod hex;
 pub mod hidden;
 pub mod id;
 pub mod invalid;
@@ -65,6 +66,7 @@ pub use conversation::{
 };
 pub use deadline::Deadline;
 pub use failure_code::FailureCode;
+pub use hex::Hex;
 pub use hidden::Hidden;
 pub use id::{AgentId, ReservationId, TaskId, WorkerId};
 pub use invalid::Invalid;

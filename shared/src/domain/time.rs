@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1_000;
+
 /// A moment, in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -30,6 +32,16 @@ impl Timestamp {
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(whole_millis(duration)))
+    }
+
+    /// The day that this moment is in, in UTC, as days since the epoch.
+    pub const fn day(self) -> u64 {
+        self.0 / MILLIS_PER_DAY
+    }
+
+    /// The beginning of the day that is so many days after the epoch; saturates at the end of time.
+    pub const fn start_of_day(day: u64) -> Self {
+        Self(day.saturating_mul(MILLIS_PER_DAY))
     }
 
     /// The time from `earlier` to this moment; zero if `earlier` is the later one, as clocks of two

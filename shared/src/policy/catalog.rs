@@ -10,7 +10,7 @@ use crate::domain::{ModelRef, ModelSettings, ReasoningEffort, Timestamp};
 pub enum SamplingUse {
     /// It does.
     Accepted,
-    /// Only with another setting, such as an effort or a version of the vendor's API.
+    /// Only with another setting, such as an effort or a version of the provider's API.
     Conditional,
     /// Never.
     Refused,

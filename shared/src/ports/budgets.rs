@@ -6,8 +6,6 @@ use async_trait::async_trait;
 use super::store::StoreError;
 use crate::domain::{ReservationId, TaskId, TenantId, Timestamp};
 
-const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1_000;
-
 /// The key of a budget.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BudgetKey {
@@ -32,15 +30,13 @@ impl BudgetKey {
     pub fn tenant_day(tenant: &TenantId, now: Timestamp) -> Self {
         Self::TenantDay {
             tenant: tenant.clone(),
-            day: now.as_millis() / MILLIS_PER_DAY,
+            day: now.day(),
         }
     }
 
     /// The deployment's budget of the day that `now` is in.
     pub const fn deployment_day(now: Timestamp) -> Self {
-        Self::DeploymentDay {
-            day: now.as_millis() / MILLIS_PER_DAY,
-        }
+        Self::DeploymentDay { day: now.day() }
     }
 }
 

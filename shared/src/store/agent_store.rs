@@ -3,11 +3,10 @@
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::CancellationReason;
 
 use super::agent_item::{self, ARCHIVED_AT, REVISION};
-use super::error::{failure, reasons_of_transaction, record_that_failed_put};
+use super::error::{reasons_of_transaction, record_that_failed_put};
 use super::items::{Fields, Item, number};
 use super::keys::{self, AGENT_PREFIX, SK};
 use super::table::{self, Table};
@@ -33,28 +32,6 @@ impl DynamoAgentStore {
             table: Table::new(client, table),
         }
     }
-
-    /// The records of a query from `start` on, without those of archived agents; one more than
-    /// `limit` if there are more. A response may be short of that, because it ends at 1 MB.
-    async fn listed(
-        &self,
-        query: QueryFluentBuilder,
-        mut start: Option<Item>,
-        limit: u32,
-    ) -> Result<Vec<Item>, StoreError> {
-        let mut found = Vec::new();
-        loop {
-            let request = query.clone().set_exclusive_start_key(start);
-            let answer = request.limit(limit.cast_signed() + 1).send().await;
-            let answer = answer.map_err(failure)?;
-            let records = answer.items.unwrap_or_default().into_iter();
-            found.extend(records.filter(|item| !agent_item::is_archived(item)));
-            start = answer.last_evaluated_key;
-            if start.is_none() || found.len() > limit as usize {
-                return Ok(found);
-            }
-        }
-    }
 }
 
 #[async_trait]
@@ -78,7 +55,7 @@ impl AgentStore for DynamoAgentStore {
 
     async fn head(&self, tenant: &TenantId, id: AgentId) -> Result<Option<AgentHead>, StoreError> {
         let found = self.table.read(keys::agent(tenant, id)).await?;
-        let found = found.filter(|item| !agent_item::is_archived(item));
+        let found = found.filter(is_present);
         found.as_ref().map(agent_item::read_head).transpose()
     }
 
@@ -99,7 +76,7 @@ impl AgentStore for DynamoAgentStore {
             let Err(error) = put.send().await else {
                 return Ok(());
             };
-            return same_head_kept(record_that_failed_put(error)?.as_ref(), after);
+            return check_same_head(record_that_failed_put(error)?.as_ref(), after);
         }
         let key = keys::agent_version(&newest.tenant, newest.version_ref());
         let version = agent_item::write(key, newest);
@@ -113,7 +90,7 @@ impl AgentStore for DynamoAgentStore {
             return Ok(());
         };
         let reasons = reasons_of_transaction(error)?;
-        same_head_kept(reasons.first().and_then(CancellationReason::item), after)
+        check_same_head(reasons.first().and_then(CancellationReason::item), after)
     }
 
     async fn version(
@@ -150,22 +127,14 @@ impl AgentStore for DynamoAgentStore {
         tenant: &TenantId,
         page: &PageRequest,
     ) -> Result<Page<Result<AgentHead, UnreadableAgent>>, StoreError> {
-        let after = page
-            .after
-            .as_deref()
-            .map(|cursor| keys::parse_id_cursor(cursor).ok_or(StoreError::Cursor));
-        let start = after
-            .transpose()?
-            .map(|id| table::attributes(keys::agent(tenant, id)));
-        let limit = page.limit.clamp(1, 100);
+        let after = table::after(page, keys::parse_id_cursor)?;
+        let after = after.map(|id| keys::agent(tenant, id));
         let query = self.table.query_prefix(keys::tenant(tenant), AGENT_PREFIX);
-        let records = self.listed(query, start, limit).await?;
-        let shown = records.iter().take(limit as usize).map(listed);
+        let (records, more) = Table::page(query, after, page.limit, is_present).await?;
+        let shown = records.iter().map(listed);
         let shown = shown.collect::<Result<Vec<_>, _>>()?;
-        let next = shown
-            .last()
-            .filter(|_| records.len() > limit as usize)
-            .map(|(id, _)| keys::id_cursor(*id));
+        let last = shown.last().filter(|_| more);
+        let next = last.map(|(id, _)| keys::id_cursor(*id));
         Ok(Page {
             entries: shown.into_iter().map(|(_, agent)| agent).collect(),
             next,
@@ -178,22 +147,14 @@ impl AgentStore for DynamoAgentStore {
         id: AgentId,
         page: &PageRequest,
     ) -> Result<Page<Result<Agent, StoreError>>, StoreError> {
-        let after = page
-            .after
-            .as_deref()
-            .map(|cursor| keys::parse_version_cursor(cursor).ok_or(StoreError::Cursor));
-        let start = after.transpose()?.map(|version| {
-            table::attributes(keys::agent_version(tenant, AgentVersion { id, version }))
-        });
-        let limit = page.limit.clamp(1, 100);
+        let after = table::after(page, keys::parse_version_cursor)?;
+        let after = after.map(|version| keys::agent_version(tenant, AgentVersion { id, version }));
         let query = self
             .table
             .query_prefix(keys::tenant(tenant), &keys::agent_versions(id))
             .scan_index_forward(false);
-        let mut records = self.listed(query, start, limit).await?;
-        let is_last = records.len() <= limit as usize;
-        records.truncate(limit as usize);
-        let end = records.last().filter(|_| !is_last);
+        let (records, more) = Table::page(query, after, page.limit, is_present).await?;
+        let end = records.last().filter(|_| more);
         let next = end.map(|item| {
             let fields = Fields::of_index(item);
             keys::parse_agent_version(fields.text(SK)?)
@@ -205,6 +166,11 @@ impl AgentStore for DynamoAgentStore {
             next: next.transpose()?,
         })
     }
+}
+
+/// Whether the record is not of an archived agent.
+fn is_present(item: &Item) -> bool {
+    !agent_item::is_archived(item)
 }
 
 /// The entry of a list that a record is, under the id that its key says.
@@ -223,10 +189,10 @@ fn listed(item: &Item) -> Result<(AgentId, Result<AgentHead, UnreadableAgent>), 
 
 /// Succeeds if the record that made the condition fail is the agent's already: the SDK repeats a
 /// request whose response was lost.
-fn same_head_kept(kept: Option<&Item>, agent: &AgentHead) -> Result<(), StoreError> {
-    let kept = kept.filter(|item| !agent_item::is_archived(item));
-    match kept.map(agent_item::read_head).transpose()? {
-        Some(kept) if kept == *agent => Ok(()),
+fn check_same_head(stored: Option<&Item>, agent: &AgentHead) -> Result<(), StoreError> {
+    let stored = stored.filter(|item| is_present(item));
+    match stored.map(agent_item::read_head).transpose()? {
+        Some(stored) if stored == *agent => Ok(()),
         Some(_) | None => Err(StoreError::Conflict),
     }
 }

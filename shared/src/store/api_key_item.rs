@@ -4,7 +4,7 @@
 use super::items::{self, Attributes, Fields, Item, REVISION, bytes, moment, number, text};
 use super::keys;
 use crate::domain::{
-    ApiKey, Credential, KeyName, PepperVersion, PreviousSecret, Scopes, Seal, SecretHash,
+    ApiKey, Credential, KeyName, KeyTerms, PepperVersion, PreviousSecret, Seal, SecretHash,
 };
 use crate::ports::{ListedKey, SealedCredential, StoreError};
 
@@ -32,14 +32,17 @@ pub(super) fn attributes(key: &ApiKey) -> Attributes {
     let ApiKey {
         id,
         tenant,
-        name,
-        scopes,
+        terms,
         created_at,
-        expires_at,
         revoked_at,
-        rate,
         revision,
     } = key;
+    let KeyTerms {
+        name,
+        scopes,
+        expires_at,
+        rate,
+    } = terms;
     let mut attributes = vec![
         (KEY_ID, text(id.to_string())),
         (TENANT, text(tenant.as_str())),
@@ -112,16 +115,18 @@ pub(super) fn read_listed(item: &Item) -> Result<ListedKey, StoreError> {
 }
 
 fn key(fields: &Fields<'_>) -> Result<ApiKey, StoreError> {
-    let scopes: Scopes = fields.json(SCOPES)?;
+    let terms = KeyTerms {
+        name: fields.valid(KeyName::new(fields.text(NAME)?.to_owned()))?,
+        scopes: fields.json(SCOPES)?,
+        expires_at: fields.optional(EXPIRES_AT, Fields::moment)?,
+        rate: fields.optional(RATE, items::rate)?,
+    };
     Ok(ApiKey {
         id: fields.parsed(KEY_ID)?,
         tenant: fields.parsed(TENANT)?,
-        name: fields.valid(KeyName::new(fields.text(NAME)?.to_owned()))?,
-        scopes,
+        terms,
         created_at: fields.moment(CREATED_AT)?,
-        expires_at: fields.optional(EXPIRES_AT, Fields::moment)?,
         revoked_at: fields.optional(REVOKED_AT, Fields::moment)?,
-        rate: fields.optional(RATE, items::rate)?,
         revision: fields.number(REVISION)?,
     })
 }

@@ -14,7 +14,7 @@ use super::api_key_item::{
 use super::error::{reasons_of_transaction, record_that_failed_update};
 use super::items::{V, VERSION, number};
 use super::keys::{self, API_KEY_PREFIX};
-use super::table::Table;
+use super::table::{self, Table};
 use crate::domain::{ApiKey, KeyId, TenantId};
 use crate::ports::{
     KeyAdded, KeyStore, ListedKey, Page, PageRequest, SealedCredential, StoreError,
@@ -140,18 +140,12 @@ impl KeyStore for DynamoKeyStore {
         tenant: &TenantId,
         page: &PageRequest,
     ) -> Result<Page<ListedKey>, StoreError> {
-        let after = page
-            .after
-            .as_deref()
-            .map(|cursor| keys::parse_id_cursor::<KeyId>(cursor).ok_or(StoreError::Cursor));
-        let after = after
-            .transpose()?
-            .map(|id| keys::listed_api_key(tenant, id));
-        let partition = keys::tenant(tenant);
-        let (items, more) = self
+        let after = table::after(page, keys::parse_id_cursor)?;
+        let after = after.map(|id: KeyId| keys::listed_api_key(tenant, id));
+        let query = self
             .table
-            .list_prefix(partition, API_KEY_PREFIX, after, page.limit)
-            .await?;
+            .query_prefix(keys::tenant(tenant), API_KEY_PREFIX);
+        let (items, more) = Table::page(query, after, page.limit, |_| true).await?;
         let entries: Vec<ListedKey> = items.iter().map(read_listed).collect::<Result<_, _>>()?;
         let last = entries.last().filter(|_| more);
         Ok(Page {

@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::types::{
 use super::error::{failure, failure_of_reads};
 use super::items::{Fields, Item, REVISION, number, text};
 use super::keys::{Key, NOTHING_THERE, PK, SK};
-use crate::ports::StoreError;
+use crate::ports::{PageRequest, StoreError};
 
 /// The most writes of one batch.
 const BATCH: usize = 25;
@@ -129,17 +129,11 @@ impl Table {
         item: Item,
         revision: u64,
     ) -> Result<TransactWriteItem, StoreError> {
-        let put = Put::builder()
-            .table_name(&self.name)
-            .set_item(Some(item))
-            .condition_expression("#revision = :before")
+        let put = self
+            .put_if(item, "#revision = :before")
             .expression_attribute_names("#revision", REVISION)
-            .expression_attribute_values(":before", number(revision.saturating_sub(1)))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let put = put
-            .build()
-            .map_err(|error| StoreError::Refused(Box::new(error)))?;
-        Ok(TransactWriteItem::builder().put(put).build())
+            .expression_attribute_values(":before", number(revision.saturating_sub(1)));
+        self.transacted(&put)
     }
 
     /// An unconditional put, as a part of a transaction.
@@ -274,15 +268,13 @@ impl Table {
             .consistent_read(true)
     }
 
-    /// Up to `limit` records, at least one and at most a hundred, whose sort key begins with
-    /// `prefix`, after the record `after`; and whether more follow. As of now, in the order of their
-    /// sort keys.
-    pub(super) async fn list_prefix(
-        &self,
-        partition: String,
-        prefix: &str,
+    /// A page of the records that `query` finds and that are `wanted`, after the record `after`: at
+    /// least one and at most a hundred, unless there are fewer; and whether more follow.
+    pub(super) async fn page(
+        query: QueryFluentBuilder,
         after: Option<Key>,
         limit: u32,
+        wanted: fn(&Item) -> bool,
     ) -> Result<(Vec<Item>, bool), StoreError> {
         let limit = limit.clamp(1, 100);
         let mut start = after.map(attributes);
@@ -290,15 +282,10 @@ impl Table {
         // One more than wanted tells whether more follow. A response may be short of it, because it
         // ends at 1 MB.
         loop {
-            let query = self
-                .query_prefix(partition.clone(), prefix)
-                .set_exclusive_start_key(start);
-            let answer = query
-                .limit(limit.cast_signed() + 1)
-                .send()
-                .await
-                .map_err(failure)?;
-            items.extend(answer.items.unwrap_or_default());
+            let request = query.clone().set_exclusive_start_key(start);
+            let answer = request.limit(limit.cast_signed() + 1).send().await;
+            let answer = answer.map_err(failure)?;
+            items.extend(answer.items.unwrap_or_default().into_iter().filter(wanted));
             start = answer.last_evaluated_key;
             if start.is_none() || items.len() > limit as usize {
                 break;
@@ -320,6 +307,17 @@ impl Table {
             .expression_attribute_values(":prefix", text(prefix))
             .consistent_read(true)
     }
+}
+
+/// What the cursor of a page stands for; `None` for the first page.
+pub(super) fn after<T>(
+    page: &PageRequest,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, StoreError> {
+    page.after
+        .as_deref()
+        .map(|cursor| parse(cursor).ok_or(StoreError::Cursor))
+        .transpose()
 }
 
 /// The key of a record.

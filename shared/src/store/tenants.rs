@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::CancellationReason;
 use super::error::reasons_of_transaction;
 use super::items::{self, Fields, Item, REVISION, moment, name, number, text};
 use super::keys::{self, Key, LISTED_TENANT_PREFIX, TENANTS};
-use super::table::Table;
+use super::table::{self, Table};
 use crate::domain::{Tenant, TenantId};
 use crate::ports::{Page, PageRequest, StoreError, TenantStore};
 
@@ -70,15 +70,12 @@ impl TenantStore for DynamoTenantStore {
     }
 
     async fn list(&self, page: &PageRequest) -> Result<Page<Tenant>, StoreError> {
-        let after = page
-            .after
-            .as_deref()
-            .map(|cursor| keys::parse_id_cursor::<TenantId>(cursor).ok_or(StoreError::Cursor));
-        let after = after.transpose()?.map(|id| keys::listed_tenant(&id));
-        let (items, more) = self
+        let after = table::after(page, keys::parse_id_cursor)?;
+        let after = after.map(|id: TenantId| keys::listed_tenant(&id));
+        let query = self
             .table
-            .list_prefix(TENANTS.to_owned(), LISTED_TENANT_PREFIX, after, page.limit)
-            .await?;
+            .query_prefix(TENANTS.to_owned(), LISTED_TENANT_PREFIX);
+        let (items, more) = Table::page(query, after, page.limit, |_| true).await?;
         let entries: Vec<Tenant> = items.iter().map(read).collect::<Result<_, _>>()?;
         let last = entries.last().filter(|_| more);
         Ok(Page {

@@ -150,7 +150,7 @@ impl<S: Scoped> FromRequestParts<Api> for Caller<S> {
 
     /// Fails if the key lacks the scope, or on a route that [`require_key`] doesn't guard.
     async fn from_request_parts(parts: &mut Parts, _api: &Api) -> Result<Self, Problem> {
-        let checked = parts.extensions.get::<Checked>().cloned();
+        let checked = parts.extensions.remove::<Checked>();
         let Checked { access, token } = checked.ok_or_else(Problem::unauthorized)?;
         if !access.scopes.contain(S::SCOPE) {
             tracing::info!(scope = S::SCOPE.as_str(), "API key lacks a scope");

@@ -93,7 +93,7 @@ async fn every_refused_key_gets_the_same_response() {
     platform.clock.advance(std::time::Duration::from_mins(1));
     let id = edited.0.parse().unwrap();
     let mut record = platform.keys.credential(id).await.unwrap().unwrap();
-    record.credential.key.scopes = Scopes::all();
+    record.credential.key.terms.scopes = Scopes::all();
     platform.keys.put(id, record);
     let unknown = samples::token().expose();
     let refused = [revoked.1, expired.1, edited.1, unknown, "wrong".to_owned()];

@@ -25,8 +25,6 @@ const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// The most keys that are remembered.
 const MAX_REMEMBERED: usize = 1_000;
 
-const DAY: u64 = 24 * 3_600 * 1_000;
-
 /// Why a key does not open the API.
 #[derive(Debug)]
 pub enum Refused {
@@ -114,8 +112,8 @@ impl KeyCheck {
         let access = Access {
             tenant: key.tenant.clone(),
             key: Some(id),
-            scopes: key.scopes.clone(),
-            key_rate: key.rate,
+            scopes: key.terms.scopes.clone(),
+            key_rate: key.terms.rate,
             tenant_rate: found.tenant.rate,
         };
         self.note_use(&entry, &key.tenant, id, now).await;
@@ -188,7 +186,7 @@ impl KeyCheck {
 
     /// Notes once a day that the key is used.
     async fn note_use(&self, entry: &Remembered, tenant: &TenantId, id: KeyId, now: Timestamp) {
-        let today = now.as_millis() / DAY;
+        let today = now.day();
         if entry.noted_day == Some(today) {
             return;
         }

@@ -158,7 +158,7 @@ impl Keys {
         caller: &Access,
         id: KeyId,
         changes: KeyChanges,
-    ) -> Result<ApiKey, AppError> {
+    ) -> Result<ListedKey, AppError> {
         let added = changes.scopes.as_ref();
         if let Some(scope) = added.and_then(|scopes| scopes.beyond(&caller.scopes)) {
             return Err(not_granted(scope));
@@ -166,19 +166,19 @@ impl Keys {
         check_rate(changes.rate.set(), caller.tenant_rate)?;
         let now = self.clock.now();
         let change = |credential: Credential| {
-            let key = credential.key.clone();
+            let before = credential.key.terms.clone();
             let terms = KeyTerms {
-                name: changes.name.clone().unwrap_or(key.name),
-                scopes: changes.scopes.clone().unwrap_or(key.scopes),
-                expires_at: changes.expires_at.apply(key.expires_at),
-                rate: changes.rate.apply(key.rate),
+                name: changes.name.clone().unwrap_or(before.name),
+                scopes: changes.scopes.clone().unwrap_or(before.scopes),
+                expires_at: changes.expires_at.apply(before.expires_at),
+                rate: changes.rate.apply(before.rate),
             };
             check_terms(&terms, now)?;
             Ok(credential.under(terms))
         };
-        let key = self.update(caller, id, change).await?;
+        self.update(caller, id, change).await?;
         tracing::info!("API key changed");
-        Ok(key)
+        self.find_key(&caller.tenant, id).await
     }
 
     /// Gives a key another secret. The secret that it had is accepted for `grace` more.
@@ -197,20 +197,16 @@ impl Keys {
     }
 
     /// Revokes a key. All functions refuse it within 30 s. Revoking a revoked key changes nothing.
-    pub async fn revoke_key(&self, tenant: &TenantId, id: KeyId) -> Result<ApiKey, AppError> {
+    pub async fn revoke_key(&self, tenant: &TenantId, id: KeyId) -> Result<ListedKey, AppError> {
         for _ in 0..TRIES {
             let found = self.found(tenant, id).await?.credential;
             if found.key.revoked_at.is_some() {
-                return Ok(found.key);
+                return self.find_key(tenant, id).await;
             }
-            let revoked = self.sealed(found.revoked(self.clock.now())).await?;
-            match self.store.update(&revoked).await {
-                Ok(()) => {
-                    tracing::info!("API key revoked");
-                    return Ok(revoked.credential.key);
-                }
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+            let revoked = found.revoked(self.clock.now());
+            if self.store_change(revoked).await?.is_some() {
+                tracing::info!("API key revoked");
+                return self.find_key(tenant, id).await;
             }
         }
         Err(StoreError::Conflict.into())
@@ -242,9 +238,16 @@ impl Keys {
 
     /// Seals the record with the present pepper, unless it has changed meanwhile.
     async fn renew_seal(&self, outdated: &SealedCredential) -> Result<(), AppError> {
-        let renewed = self.sealed(outdated.credential.clone().next()).await?;
-        match self.store.update(&renewed).await {
-            Ok(()) | Err(StoreError::Conflict) => Ok(()),
+        let same = outdated.credential.clone().next();
+        self.store_change(same).await.map(drop)
+    }
+
+    /// Seals and stores a changed key. Returns `None` if the record has changed meanwhile.
+    async fn store_change(&self, changed: Credential) -> Result<Option<ApiKey>, AppError> {
+        let changed = self.sealed(changed).await?;
+        match self.store.update(&changed).await {
+            Ok(()) => Ok(Some(changed.credential.key)),
+            Err(StoreError::Conflict) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -263,17 +266,14 @@ impl Keys {
                 return Err(unsealed(id).into());
             }
             let key = &found.credential.key;
-            if let Some(scope) = key.scopes.beyond(&caller.scopes) {
+            if let Some(scope) = key.terms.scopes.beyond(&caller.scopes) {
                 return Err(AppError::MissingScope(scope));
             }
             if key.revoked_at.is_some() {
                 return Err(AppError::KeyRevoked);
             }
-            let changed = self.sealed(change(found.credential)?).await?;
-            match self.store.update(&changed).await {
-                Ok(()) => return Ok(changed.credential.key),
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+            if let Some(key) = self.store_change(change(found.credential)?).await? {
+                return Ok(key);
             }
         }
         Err(StoreError::Conflict.into())

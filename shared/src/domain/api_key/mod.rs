@@ -27,18 +27,12 @@ pub struct ApiKey {
     pub id: KeyId,
     /// The tenant that it acts for.
     pub tenant: TenantId,
-    /// A name for people; need not be unique.
-    pub name: KeyName,
-    /// What it may do.
-    pub scopes: Scopes,
+    /// What its creator decided about it.
+    pub terms: KeyTerms,
     /// When it was created.
     pub created_at: Timestamp,
-    /// From when on it is refused.
-    pub expires_at: Option<Timestamp>,
     /// Since when it is revoked.
     pub revoked_at: Option<Timestamp>,
-    /// How many requests it may make.
-    pub rate: Option<RequestRate>,
     /// How often it was changed.
     pub revision: u64,
 }
@@ -49,7 +43,7 @@ impl ApiKey {
         if self.revoked_at.is_some() {
             return Some(KeyRefusal::Revoked);
         }
-        let has_expired = self.expires_at.is_some_and(|end| end <= now);
+        let has_expired = self.terms.expires_at.is_some_and(|end| end <= now);
         has_expired.then_some(KeyRefusal::Expired)
     }
 }
@@ -113,22 +107,13 @@ pub struct PreviousSecret {
 impl Credential {
     /// A new key of the tenant.
     pub fn create(tenant: TenantId, terms: KeyTerms, token: &ApiToken, now: Timestamp) -> Self {
-        let KeyTerms {
-            name,
-            scopes,
-            expires_at,
-            rate,
-        } = terms;
         Self {
             key: ApiKey {
                 id: token.id(),
                 tenant,
-                name,
-                scopes,
+                terms,
                 created_at: now,
-                expires_at,
                 revoked_at: None,
-                rate,
                 revision: 1,
             },
             current: token.secret_hash(),
@@ -148,19 +133,7 @@ impl Credential {
     /// The key under other terms.
     #[must_use]
     pub fn under(mut self, terms: KeyTerms) -> Self {
-        let KeyTerms {
-            name,
-            scopes,
-            expires_at,
-            rate,
-        } = terms;
-        self.key = ApiKey {
-            name,
-            scopes,
-            expires_at,
-            rate,
-            ..self.key
-        };
+        self.key.terms = terms;
         self.next()
     }
 
@@ -196,14 +169,17 @@ impl Credential {
         let ApiKey {
             id,
             tenant,
-            name,
-            scopes,
+            terms,
             created_at,
-            expires_at,
             revoked_at,
-            rate,
             revision,
         } = &self.key;
+        let KeyTerms {
+            name,
+            scopes,
+            expires_at,
+            rate,
+        } = terms;
         let number = |number: u64| number.to_be_bytes().to_vec();
         let moment = |moment: &Option<Timestamp>| {
             moment.map_or_else(Vec::new, |moment| number(moment.as_millis()))

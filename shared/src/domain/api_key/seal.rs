@@ -10,6 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 use super::Credential;
+use crate::domain::hex::Hex;
 
 /// The secret that seals the records of keys, in one of its versions.
 #[derive(derive_more::Debug, Clone)]
@@ -27,14 +28,8 @@ impl Pepper {
             let digest = Sha256::new().chain_update(purpose).chain_update(value);
             <[u8; 32]>::from(digest.finalize())
         };
-        let halves = digest("version\0");
-        let halves = halves
-            .iter()
-            .take(8)
-            .flat_map(|byte| [byte >> 4, byte & 0xf]);
-        let version = halves
-            .filter_map(|half| char::from_digit(half.into(), 16))
-            .collect();
+        let mut version = Hex(&digest("version\0")).to_string();
+        version.truncate(16);
         let mut key = [0; 64];
         key.iter_mut()
             .zip(digest("key\0"))

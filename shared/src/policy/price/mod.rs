@@ -16,8 +16,6 @@ use crate::domain::{ModelRef, Timestamp, Usage};
 /// Prices are in micro-USD for this many tokens.
 const TOKENS: u128 = 1_000_000;
 
-const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
-
 #[expect(
     clippy::expect_used,
     reason = "the table is part of the program, and a test reads it"
@@ -63,11 +61,11 @@ pub struct LongPrompt {
 /// Micro-USD for a million tokens of each class. Reasoning is output.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Prices {
-    /// Input that is neither read from the vendor's cache nor written to it.
+    /// Input that is neither read from the provider's cache nor written to it.
     pub input: u32,
-    /// Input that the vendor has cached.
+    /// Input that the provider has cached.
     pub cache_read: u32,
-    /// Input that the vendor caches.
+    /// Input that the provider caches.
     pub cache_write: u32,
     /// Output.
     pub output: u32,
@@ -244,7 +242,7 @@ impl TryFrom<String> for Midnight {
 
     fn try_from(date: String) -> Result<Self, Self::Error> {
         let day = epoch_day(&date).ok_or("must be a date such as 2026-10-07")?;
-        Ok(Self(Timestamp::from_millis(day * MILLIS_PER_DAY)))
+        Ok(Self(Timestamp::start_of_day(day)))
     }
 }
 

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::domain::{
-    AgentId, AgentVersion, AnswerKey, KeyId, ModelRef, StepPlace, TaskId, TenantId, Timestamp,
+    AgentId, AgentVersion, AnswerKey, Hex, KeyId, ModelRef, StepPlace, TaskId, TenantId, Timestamp,
 };
 use crate::ports::{BudgetKey, RateOwner};
 
@@ -441,10 +441,7 @@ pub(super) fn parse_task_cursor(cursor: &str) -> Option<(Timestamp, TaskId)> {
 /// Hexadecimal, so that nobody is tempted to read or build a cursor, and that it needs no escape in
 /// a URL.
 fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    digits
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
+    Hex(bytes).to_string()
 }
 
 fn unhex(hex: &str) -> Option<String> {

@@ -54,7 +54,7 @@ async fn added(store: &Store, tenant: &TenantId) -> Result<SealedCredential, Sto
 /// The next revision of the key.
 fn changed(key: &SealedCredential) -> SealedCredential {
     let terms = KeyTerms {
-        name: key.credential.key.name.clone(),
+        name: key.credential.key.terms.name.clone(),
         scopes: Scopes::all(),
         expires_at: None,
         rate: None,

@@ -31,7 +31,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::domain::{HostPattern, HttpMethod, HttpRules};
+use crate::domain::{Hex, HostPattern, HttpMethod, HttpRules};
 use crate::metric;
 use crate::ports::ToolOutput;
 use crate::tls;
@@ -169,10 +169,7 @@ fn opaque(key: &str) -> String {
         .chain_update(KEY_DOMAIN)
         .chain_update(key)
         .finalize();
-    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    digits
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
+    Hex(&digest).to_string()
 }
 
 const USAGE: &str =

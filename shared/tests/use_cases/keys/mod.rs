@@ -282,8 +282,8 @@ async fn a_record_that_somebody_edited_or_moved_is_refused() {
     let sealed = world.store.credential(token.id()).await.unwrap().unwrap();
     let edits: [fn(&mut SealedCredential); 5] = [
         |record| record.credential.key.tenant = samples::tenant("default-2"),
-        |record| record.credential.key.scopes = [Scope::Operator].into_iter().collect(),
-        |record| record.credential.key.expires_at = Some(samples::after(100_000)),
+        |record| record.credential.key.terms.scopes = [Scope::Operator].into_iter().collect(),
+        |record| record.credential.key.terms.expires_at = Some(samples::after(100_000)),
         |record| record.credential.key.revision += 1,
         |record| record.credential.current = samples::token().secret_hash(),
     ];
@@ -306,7 +306,7 @@ async fn an_edited_key_cannot_be_changed_but_can_be_revoked() {
     let world = World::new();
     let token = world.key().await;
     let mut edited = world.store.credential(token.id()).await.unwrap().unwrap();
-    edited.credential.key.scopes = Scopes::all();
+    edited.credential.key.terms.scopes = Scopes::all();
     edited.credential.key.revision += 1;
     world.store.put(token.id(), edited);
     let rotated = world
