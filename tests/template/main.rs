@@ -109,6 +109,48 @@ fn the_list_of_metrics_is_the_codes() {
     assert_eq!(listed, written.collect());
 }
 
+/// One update of a stack can add or drop one index, and the projection of an index can't be changed.
+/// So a commit changes one entry at most: decision 20.
+#[test]
+fn the_state_table_has_these_indexes() {
+    let of_list = "status agent_id agent_version created_at updated_at attempts failure_code";
+    let of_tasks =
+        format!("{of_list} spend metadata submitted_by session_id parent_id root_id asks");
+    let expected = [
+        ("by_tenant", "tenant_id created", of_list),
+        ("tasks", "tenant_id created", &of_tasks),
+        ("due", "due_shard due_at", ""),
+    ];
+    let template = template();
+    let indexes = &template["Resources"]["StateTable"]["Properties"]["GlobalSecondaryIndexes"];
+    let words = |list: &Yaml<'_>, name: Option<&str>| {
+        let entries = list.as_sequence().into_iter().flatten();
+        let words = entries.map(|entry| match name {
+            Some(name) => entry[name].as_str().unwrap(),
+            None => entry.as_str().unwrap(),
+        });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let found: Vec<(String, String, String)> = indexes
+        .as_sequence()
+        .unwrap()
+        .iter()
+        .map(|index| {
+            let name = index["IndexName"].as_str().unwrap().to_owned();
+            let keys = words(&index["KeySchema"], Some("AttributeName"));
+            let projection = index["Projection"].as_mapping_get("NonKeyAttributes");
+            (
+                name,
+                keys,
+                projection.map_or(String::new(), |list| words(list, None)),
+            )
+        })
+        .collect();
+    let expected =
+        expected.map(|(name, keys, rest)| (name.to_owned(), keys.to_owned(), rest.to_owned()));
+    assert_eq!(found, expected);
+}
+
 /// What the documents promise and only the deployment can keep.
 const PROMISED: [(&str, &str); 17] = [
     // docs/architecture.md: batches of 10; only the failed messages come back, five times at most.

@@ -13,8 +13,8 @@ impl Tasks {
         page: &PageRequest,
     ) -> Result<Page<TaskSummary>, AppError> {
         let failed = TaskFilter {
-            status: Some(TaskStatus::Failed),
-            agent: None,
+            statuses: vec![TaskStatus::Failed],
+            ..TaskFilter::default()
         };
         let mut page = self.store.list(tenant, &failed, page).await?;
         page.entries

@@ -13,9 +13,9 @@ use super::AppError;
 use super::send::try_send;
 use super::span::record;
 use crate::domain::{
-    Agent, AgentHead, AgentId, AgentVersion, AliasName, CacheUse, Causes, Invalid, LimitBound,
-    LimitChanges, Limits, ModelChoice, Scope, Switch, Task, TaskId, TaskInput, TenantId,
-    TraceHeader, Usage,
+    Agent, AgentHead, AgentId, AgentVersion, AliasName, CacheUse, Causes, Invalid, KeyId,
+    LimitBound, LimitChanges, Limits, Metadata, ModelChoice, Scope, Switch, Task, TaskId,
+    TaskInput, TaskState, TenantId, Timestamp, TraceHeader, Usage, whole_millis,
 };
 use crate::metric;
 use crate::policy::PriceTable;
@@ -73,10 +73,34 @@ pub struct NewTask {
     pub cache_use: CacheUse,
     /// Its own limits, where they differ from the agent's.
     pub limits: LimitChanges,
+    /// What its client notes about it.
+    pub metadata: Metadata,
+    /// When it begins at the earliest; at once if absent.
+    pub not_before: Option<Timestamp>,
+    /// The API key that submits it; `None` for the deployment's own key.
+    pub key: Option<KeyId>,
     /// The client's name for the submission, if it gave one.
     pub idempotency_key: Option<IdempotencyKey>,
     /// The trace that the submission belongs to.
     pub trace: Option<TraceHeader>,
+}
+
+impl NewTask {
+    /// A task for the newest version of the agent, with the agent's limits, that begins at once.
+    pub fn of(agent: AgentId, input: TaskInput) -> Self {
+        Self {
+            agent,
+            version: VersionChoice::Newest,
+            input,
+            cache_use: CacheUse::default(),
+            limits: LimitChanges::default(),
+            metadata: Metadata::default(),
+            not_before: None,
+            key: None,
+            idempotency_key: None,
+            trace: None,
+        }
+    }
 }
 
 /// The use cases on tasks.
@@ -104,16 +128,21 @@ impl Tasks {
             None => TaskId::new(now),
         };
         record("task_id", id.to_string());
-        let (agent, limits) = match self.admit(tenant, &new).await {
+        let (agent, limits) = match self.admit(tenant, &new, now).await {
             Ok(admitted) => admitted,
             Err(refusal @ (AppError::Invalid(_) | AppError::AgentDisabled(_))) => {
                 return self.submitted_before(tenant, id, &new, refusal).await;
             }
             Err(error) => return Err(error),
         };
-        let task = Task::submit(id, &agent, new.input, new.cache_use, now)
+        let mut task = Task::submit(id, &agent, new.input, new.cache_use, now)
             .within(limits)
-            .traced(new.trace);
+            .traced(new.trace)
+            .noting(new.metadata)
+            .submitted_by(new.key);
+        if let Some(moment) = new.not_before.filter(|moment| *moment > now) {
+            task = task.not_before(moment);
+        }
         match self.store.create(&task).await? {
             Created::New => {}
             Created::Existing(existing) => {
@@ -123,18 +152,40 @@ impl Tasks {
             Created::Deleted => return Err(AppError::TaskDeleted),
         }
         metric::TASKS_SUBMITTED.add([], 1);
-        let idempotency_key = new.idempotency_key.is_some();
-        match try_send(self.queue.as_ref(), &task, Duration::ZERO).await {
-            Ok(()) => tracing::info!(idempotency_key, "task accepted"),
-            Err(error) => {
-                tracing::warn!(idempotency_key, error = %Causes(&error), "task accepted; message send failed, watchdog will resend");
-            }
-        }
+        self.send_first(&task, new.idempotency_key.is_some()).await;
         Ok(task)
     }
 
+    /// Sends the message with which a worker begins the accepted task, unless it begins so late
+    /// that the watchdog sends it.
+    async fn send_first(&self, task: &Task, idempotency_key: bool) {
+        let begins_in = match task.state() {
+            TaskState::Waiting { wait, .. } => wait.until.since(task.spec().created_at),
+            _ => Duration::ZERO,
+        };
+        let after_ms = whole_millis(begins_in);
+        let sent = match task.first_message() {
+            Some(delay) => try_send(self.queue.as_ref(), task, delay).await,
+            None => Ok(()),
+        };
+        match sent {
+            Ok(()) => tracing::info!(idempotency_key, after_ms, "task accepted"),
+            Err(error) => {
+                tracing::warn!(idempotency_key, after_ms, error = %Causes(&error), "task accepted; message send failed, watchdog will resend");
+            }
+        }
+    }
+
     /// The agent version that the new task runs, and the limits of the task.
-    async fn admit(&self, tenant: &TenantId, new: &NewTask) -> Result<(Agent, Limits), AppError> {
+    async fn admit(
+        &self,
+        tenant: &TenantId,
+        new: &NewTask,
+        now: Timestamp,
+    ) -> Result<(Agent, Limits), AppError> {
+        if let Some(moment) = new.not_before {
+            check_beginning(moment, now)?;
+        }
         let Some(head) = self.agents.head(tenant, new.agent).await? else {
             let reason = format!("agent {} not found", new.agent);
             return Err(AppError::invalid("/agent_id", reason));
@@ -241,7 +292,7 @@ impl Tasks {
             .ok_or_else(|| unknown(id))
     }
 
-    /// The tenant's tasks, newest first.
+    /// The tenant's tasks.
     pub async fn list_tasks(
         &self,
         tenant: &TenantId,
@@ -250,6 +301,22 @@ impl Tasks {
     ) -> Result<Page<TaskSummary>, AppError> {
         Ok(self.store.list(tenant, filter, page).await?)
     }
+}
+
+/// By how much a client's clock may be late: a moment that has passed so recently means at once.
+const LATE_CLOCK: Duration = Duration::from_mins(1);
+/// How late a task may begin.
+const LATEST_BEGINNING: Duration = Duration::from_hours(30 * 24);
+
+fn check_beginning(moment: Timestamp, now: Timestamp) -> Result<(), AppError> {
+    let reason = if moment.plus(LATE_CLOCK) < now {
+        "must not be in the past"
+    } else if moment.since(now) > LATEST_BEGINNING {
+        "must be at most 30 days from now"
+    } else {
+        return Ok(());
+    };
+    Err(AppError::invalid("/not_before", reason))
 }
 
 fn unknown(id: TaskId) -> AppError {

@@ -56,6 +56,8 @@ pub enum WaitReason {
     Concurrency,
     /// The task's agent is disabled.
     AgentDisabled,
+    /// Its client wants it to begin later.
+    NotBefore,
 }
 
 impl WaitReason {
@@ -67,7 +69,8 @@ impl WaitReason {
             | Self::OutOfTime
             | Self::Budget
             | Self::Concurrency
-            | Self::AgentDisabled => true,
+            | Self::AgentDisabled
+            | Self::NotBefore => true,
         }
     }
 
@@ -82,6 +85,7 @@ impl WaitReason {
             Self::Budget => "budget",
             Self::Concurrency => "concurrency",
             Self::AgentDisabled => "agent_disabled",
+            Self::NotBefore => "not_before",
         }
     }
 }

@@ -222,7 +222,10 @@ impl ModelError {
                 | WaitReason::RateLimit
                 | WaitReason::SingleFlight
                 | WaitReason::OutOfTime => true,
-                WaitReason::Budget | WaitReason::Concurrency | WaitReason::AgentDisabled => false,
+                WaitReason::Budget
+                | WaitReason::Concurrency
+                | WaitReason::AgentDisabled
+                | WaitReason::NotBefore => false,
             },
             None => self.kind.is_outage(),
         }

@@ -6,8 +6,9 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 use crate::domain::{
-    Agent, AgentHead, AgentId, AgentVersion, Change, ClaimRefused, FailureCode, Lease, Step,
-    StepPlace, StepSummary, Switch, Task, TaskId, TaskInput, TaskStatus, TenantId, Timestamp,
+    Agent, AgentHead, AgentId, AgentVersion, Change, ClaimRefused, FailureCode, KeyId, Lease,
+    Metadata, MetadataPair, Spend, Step, StepPlace, StepSummary, Switch, Task, TaskId, TaskInput,
+    TaskStatus, TenantId, Timestamp,
 };
 
 /// Why a store's operation failed, by what the caller can do.
@@ -136,13 +137,39 @@ pub trait AgentStore: Send + Sync {
     ) -> Result<Page<Result<Agent, StoreError>>, StoreError>;
 }
 
-/// Which tasks are wanted; `None` stands for any.
+/// Which tasks are wanted, and in which order; the default is all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskFilter {
-    /// Only those in this state.
-    pub status: Option<TaskStatus>,
+    /// Only those in one of these states; empty for all states.
+    pub statuses: Vec<TaskStatus>,
     /// Only those of this agent.
     pub agent: Option<AgentId>,
+    /// Only those whose metadata have this pair.
+    pub metadata: Option<MetadataPair>,
+    /// Only those accepted at this moment or later.
+    pub created_from: Option<Timestamp>,
+    /// Only those accepted before this moment.
+    pub created_before: Option<Timestamp>,
+    /// Which come first.
+    pub order: TaskOrder,
+}
+
+/// The order of a list of tasks, by the moment when they were accepted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TaskOrder {
+    /// The newest first.
+    #[default]
+    Newest,
+    /// The oldest first.
+    Oldest,
+}
+
+impl TaskFilter {
+    /// Whether a task that was accepted at this moment may be wanted.
+    pub fn covers(&self, created: Timestamp) -> bool {
+        self.created_from.is_none_or(|from| created >= from)
+            && self.created_before.is_none_or(|before| created < before)
+    }
 }
 
 /// A task in a list: only its short fields.
@@ -158,6 +185,12 @@ pub struct TaskSummary {
     pub failure: Option<FailureCode>,
     /// The attempts that count.
     pub attempts: u64,
+    /// What its model calls have cost so far, as far as workers recorded it.
+    pub spend: Spend,
+    /// What its client noted about it.
+    pub metadata: Metadata,
+    /// The API key that submitted it; `None` for the deployment's own key, and in old records.
+    pub submitted_by: Option<KeyId>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -244,7 +277,8 @@ pub trait TaskStore: TaskDetails {
     /// The task as it stands; `None` if the tenant has no such task.
     async fn task(&self, tenant: &TenantId, id: TaskId) -> Result<Option<Task>, StoreError>;
 
-    /// The tenant's tasks, newest first; may lag behind writes for a moment.
+    /// The tenant's tasks; may lag behind writes for a moment. Fails with [`StoreError::Cursor`] also
+    /// if the cursor is of a moment that the filter does not cover.
     async fn list(
         &self,
         tenant: &TenantId,

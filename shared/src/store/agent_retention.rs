@@ -12,7 +12,7 @@ use super::agent_store::DynamoAgentStore;
 use super::error::{failure, record_that_failed_update};
 use super::items::{Fields, Item, moment, text};
 use super::keys::{
-    self, ARCHIVED_AGENTS, BY_TENANT, CREATED, DUE, DUE_AT, DUE_SHARD, PK, SK, TENANT_ID,
+    self, ARCHIVED_AGENTS, CREATED, DUE, DUE_AT, DUE_SHARD, PK, SK, TASKS, TENANT_ID,
 };
 use super::table;
 use super::task_item::AGENT_ID;
@@ -103,7 +103,7 @@ impl AgentRetention for DynamoAgentStore {
         let answer = self
             .table
             .query()
-            .index_name(BY_TENANT)
+            .index_name(TASKS)
             .key_condition_expression("#tenant = :tenant AND #created BETWEEN :first AND :last")
             .filter_expression("#agent = :agent")
             .projection_expression("#pk, #created")

@@ -27,7 +27,9 @@ const fn spelled(reason: WaitReason) -> (WaitReason, Option<&'static str>) {
         | WaitReason::OutOfTime
         | WaitReason::Budget
         | WaitReason::Concurrency => (reason, None),
-        WaitReason::AgentDisabled => (WaitReason::Concurrency, Some(reason.as_str())),
+        WaitReason::AgentDisabled | WaitReason::NotBefore => {
+            (WaitReason::Concurrency, Some(reason.as_str()))
+        }
     }
 }
 
@@ -83,7 +85,7 @@ mod tests {
     use super::*;
     use crate::domain::{Event, Timestamp};
 
-    const REASONS: [WaitReason; 8] = [
+    const REASONS: [WaitReason; 9] = [
         WaitReason::RetryAfter,
         WaitReason::Breaker,
         WaitReason::RateLimit,
@@ -92,6 +94,7 @@ mod tests {
         WaitReason::Budget,
         WaitReason::Concurrency,
         WaitReason::AgentDisabled,
+        WaitReason::NotBefore,
     ];
 
     fn parked(reason: WaitReason) -> Change {

@@ -4,7 +4,7 @@
 //! know, so that a form may grow. A record of a newer version, or one that breaks the domain's
 //! rules, is an error that names its key.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -103,6 +103,16 @@ pub(super) fn json(name: &'static str, value: &impl Serialize) -> (&'static str,
 /// Values as a list.
 pub(super) fn list(values: impl Iterator<Item = AttributeValue>) -> AttributeValue {
     AttributeValue::L(values.collect())
+}
+
+/// Named texts as a map.
+pub(super) fn texts(texts: &BTreeMap<String, String>) -> AttributeValue {
+    let entries = texts.iter();
+    AttributeValue::M(
+        entries
+            .map(|(name, value)| (name.clone(), text(value)))
+            .collect(),
+    )
 }
 
 /// Token counts as an attribute.
@@ -286,6 +296,18 @@ impl<'a> Fields<'a> {
         let read = |entry: &AttributeValue| serde_json::from_str(entry.as_s().ok()?).ok();
         let entries: Option<Vec<T>> = entries.iter().map(read).collect();
         entries.ok_or_else(|| self.corrupt(format!("an entry of {name} can't be used")))
+    }
+
+    /// A map of texts.
+    pub(super) fn texts(&self, name: &str) -> Result<BTreeMap<String, String>, StoreError> {
+        let Some(AttributeValue::M(entries)) = self.item.get(name) else {
+            return Err(self.corrupt(format!("{name} is not a map")));
+        };
+        let read = |(key, value): (&String, &AttributeValue)| {
+            Some((key.clone(), value.as_s().ok()?.clone()))
+        };
+        let texts: Option<BTreeMap<_, _>> = entries.iter().map(read).collect();
+        texts.ok_or_else(|| self.corrupt(format!("an entry of {name} is not a text")))
     }
 
     pub(super) fn model(&self) -> Result<ModelRef, StoreError> {

@@ -128,6 +128,9 @@ pub fn summary(task: &Task) -> TaskSummary {
             _ => None,
         },
         attempts: task.attempts(),
+        spend: task.spend(),
+        metadata: task.spec().metadata.clone(),
+        submitted_by: task.spec().submitted_by,
         created_at: task.spec().created_at,
         updated_at: task.progress().updated_at,
     }

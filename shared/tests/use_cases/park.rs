@@ -19,7 +19,10 @@ fn park(after: u64, reason: WaitReason) -> Reply {
         reason,
     };
     let kind = match reason {
-        WaitReason::RetryAfter | WaitReason::Concurrency | WaitReason::AgentDisabled => UNAVAILABLE,
+        WaitReason::RetryAfter
+        | WaitReason::Concurrency
+        | WaitReason::AgentDisabled
+        | WaitReason::NotBefore => UNAVAILABLE,
         WaitReason::Breaker => ModelErrorKind::CircuitOpen,
         WaitReason::RateLimit => ModelErrorKind::RateLimited,
         WaitReason::SingleFlight => ModelErrorKind::InFlight,

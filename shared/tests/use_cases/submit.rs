@@ -1,11 +1,21 @@
+use std::time::Duration;
+
 use futures::future::join_all;
-use shared::app::{AppError, NewTask};
+use shared::app::{AppError, NewTask, RunError, RunOutcome};
 use shared::domain::{AgentId, Invalid, TaskStatus};
 use shared::ports::TaskStore;
 use shared::testing::{Faults, When, samples};
 
 use crate::lines::{hear, lines, of_line};
 use crate::world::World;
+
+/// A task that begins so many seconds after its submission.
+fn later(world: &World, seconds: u64) -> NewTask {
+    NewTask {
+        not_before: Some(samples::after(seconds)),
+        ..world.new_task("hello")
+    }
+}
 
 fn keyed(new: NewTask, key: &str) -> NewTask {
     NewTask {
@@ -136,4 +146,110 @@ async fn the_line_of_a_submission_says_whether_it_had_a_key() {
         let flag = of_line(&lines(&heard), "task accepted", ["idempotency_key"]);
         assert_eq!(flag, [has_key]);
     }
+}
+
+#[tokio::test]
+async fn a_task_begins_at_its_moment_by_its_own_message() {
+    let world = World::new().await;
+    let new = later(&world, 600);
+    let task = world
+        .tasks()
+        .submit_task(world.tenant(), new)
+        .await
+        .unwrap();
+    assert_eq!(world.queue.delays(), [Duration::from_mins(10)]);
+    let whole_time = Duration::from_mins(10 + 30);
+    assert_eq!(task.deadline().since(task.spec().created_at), whole_time);
+    let early = world.run(task.id()).await;
+    let until = samples::after(600);
+    assert!(
+        matches!(early, Err(RunError::Waiting { until: at }) if at == until),
+        "{early:?}"
+    );
+    world.pass(600);
+    let done = RunOutcome::Ended(TaskStatus::Completed);
+    assert_eq!(world.run(task.id()).await.unwrap(), done);
+}
+
+#[tokio::test]
+async fn a_task_that_begins_in_days_gets_its_message_from_the_watchdog() {
+    let world = World::new().await;
+    let day = 24 * 60 * 60;
+    let new = later(&world, 30 * day);
+    let task = world
+        .tasks()
+        .submit_task(world.tenant(), new)
+        .await
+        .unwrap();
+    assert_eq!(world.queue.sent(), []);
+    world.pass(30 * day - 1);
+    assert_eq!(world.sweep().await.unwrap().resent, 0);
+    assert_eq!(world.status(task.id()).await, TaskStatus::Waiting);
+    world.pass(1);
+    world.sweep().await.unwrap();
+    assert_eq!(world.queue.sent().len(), 1);
+    let done = RunOutcome::Ended(TaskStatus::Completed);
+    assert_eq!(world.run(task.id()).await.unwrap(), done);
+}
+
+#[tokio::test]
+async fn a_task_that_begins_later_can_be_canceled() {
+    let world = World::new().await;
+    let new = later(&world, 600);
+    let task = world
+        .tasks()
+        .submit_task(world.tenant(), new)
+        .await
+        .unwrap();
+    world
+        .tasks()
+        .cancel_task(world.tenant(), task.id())
+        .await
+        .unwrap();
+    world.pass(600);
+    assert!(world.run(task.id()).await.is_ok());
+    assert_eq!(world.status(task.id()).await, TaskStatus::Canceled);
+}
+
+#[tokio::test]
+async fn a_task_begins_within_30_days_and_not_in_the_past() {
+    let world = World::new().await;
+    world.pass(100);
+    for (second, reason) in [
+        (39, "must not be in the past"),
+        (100 + 30 * 86_400 + 1, "must be at most 30 days from now"),
+    ] {
+        let new = later(&world, second);
+        let refused = world.tasks().submit_task(world.tenant(), new).await;
+        let Err(AppError::Invalid(broken)) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(broken, [Invalid::new("/not_before", reason)]);
+    }
+    let new = later(&world, 40);
+    let task = world
+        .tasks()
+        .submit_task(world.tenant(), new)
+        .await
+        .unwrap();
+    assert_eq!(task.status(), TaskStatus::Queued);
+}
+
+/// The client's second try comes when the moment has passed.
+#[tokio::test]
+async fn the_same_submission_after_its_moment_is_the_same_task() {
+    let world = World::new().await;
+    let new = || keyed(later(&world, 60), "k1");
+    let task = world
+        .tasks()
+        .submit_task(world.tenant(), new())
+        .await
+        .unwrap();
+    world.pass(7_200);
+    let again = world
+        .tasks()
+        .submit_task(world.tenant(), new())
+        .await
+        .unwrap();
+    assert_eq!(again.id(), task.id());
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use shared::app::{
     AgentDraft, Agents, AppError, NewTask, Room, RunError, RunOutcome, Runner, SweepSummary,
-    Sweeper, Tasks, VersionChoice, WorkTimes,
+    Sweeper, Tasks, WorkTimes,
 };
 use shared::domain::{
-    Agent, AgentConfig, AgentHead, CacheRules, CacheUse, LimitChanges, OnLimit, Outage, Provider,
-    Step, Switch, Task, TaskId, TaskInput, TaskStatus, TenantId, Timestamp, Unlisted, journal,
+    Agent, AgentConfig, AgentHead, CacheRules, OnLimit, Outage, Provider, Step, Switch, Task,
+    TaskId, TaskInput, TaskStatus, TenantId, Timestamp, Unlisted, journal,
 };
 use shared::ports::{AgentStore, Clock, Journal, StoreError, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
@@ -160,15 +160,7 @@ impl World {
 
     pub(crate) fn new_task(&self, input: &str) -> NewTask {
         let input = TaskInput::new(input.to_owned()).unwrap();
-        NewTask {
-            agent: self.agent.id,
-            version: VersionChoice::Newest,
-            input,
-            cache_use: CacheUse::default(),
-            limits: LimitChanges::default(),
-            idempotency_key: None,
-            trace: None,
-        }
+        NewTask::of(self.agent.id, input)
     }
 
     pub(crate) async fn submit(&self, input: &str) -> Result<Task, AppError> {

@@ -1,5 +1,6 @@
 //! `/v1/tasks`.
 
+mod filter;
 mod lifecycle;
 mod request;
 mod response;
@@ -13,8 +14,7 @@ use axum::extract::State;
 use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use shared::domain::{AgentId, TaskId, TaskStatus};
-use shared::ports::TaskFilter;
+use shared::domain::TaskId;
 
 use crate::Api;
 use crate::auth::{Caller, TasksRead, TasksSubmit};
@@ -24,6 +24,7 @@ use crate::problem::Problem;
 use crate::query::{ListResponse, Params, refused};
 use crate::time::whole_seconds;
 use crate::trace::Trace;
+use filter::FilterRequest;
 pub(crate) use lifecycle::{
     answer_task, cancel_task, delete_task, list_history, list_steps, resume_task, retry_task,
 };
@@ -82,37 +83,15 @@ pub(crate) async fn find_task(
     Ok((headers, Json(TaskResponse::from(&found.task))))
 }
 
-/// `GET /v1/tasks?status=&agent_id=&limit=&cursor=`: the tenant's tasks, newest first.
+/// `GET /v1/tasks`: the tenant's tasks that a filter wants.
 pub(crate) async fn list_tasks(
     State(api): State<Api>,
     Caller { access, .. }: Caller<TasksRead>,
     mut params: Params,
 ) -> Result<Json<ListResponse<TaskSummaryResponse>>, Problem> {
-    let status = params
-        .take::<String>("status", "")?
-        .map(|name| status_called(&name))
-        .transpose()?;
-    let agent = params.take::<AgentId>("agent_id", "must be an id of the form agt_…")?;
+    let filter = FilterRequest::take(&mut params)?;
     let page = params.take_page()?;
     params.finish()?;
-    let tasks = api
-        .tasks
-        .list_tasks(&access.tenant, &TaskFilter { status, agent }, &page)
-        .await?;
+    let tasks = api.tasks.list_tasks(&access.tenant, &filter, &page).await?;
     Ok(Json(ListResponse::from(tasks)))
-}
-
-fn status_called(name: &str) -> Result<TaskStatus, Problem> {
-    let known = TaskStatus::ALL
-        .into_iter()
-        .find(|status| status.as_str() == name);
-    known.ok_or_else(|| {
-        refused(
-            "status",
-            &format!(
-                "must be one of {}",
-                TaskStatus::ALL.map(TaskStatus::as_str).join(", ")
-            ),
-        )
-    })
 }

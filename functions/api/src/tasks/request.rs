@@ -1,13 +1,18 @@
 //! The bodies of requests on tasks.
 
+use std::collections::BTreeMap;
+
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use shared::app::{Access, IdempotencyKey, NewTask, RetryFrom, ToolAnswer, VersionChoice};
-use shared::domain::{CacheUse, Invalid, LimitChanges, TaskInput, TraceHeader};
+use shared::domain::{
+    CacheUse, Invalid, LimitChanges, Metadata, TaskInput, Timestamp, TraceHeader,
+};
 
 use crate::body::{Broken, Object, named, required};
 use crate::limits::LimitsEntry;
 use crate::problem::Problem;
+use crate::time::parse_rfc3339;
 
 /// The body of `POST /v1/tasks`.
 #[derive(Deserialize)]
@@ -20,6 +25,8 @@ pub(crate) struct SubmitTaskRequest {
     cache: Option<String>,
     max_age_seconds: Option<u32>,
     limits: Option<Object<LimitsEntry>>,
+    metadata: Option<BTreeMap<String, String>>,
+    not_before: Option<String>,
 }
 
 /// The body of `POST /v1/tasks/{id}/retry`, which may be left out.
@@ -134,6 +141,10 @@ impl SubmitTaskRequest {
                 .keep(cache_use.with_max_age_seconds(seconds))
                 .unwrap_or(cache_use);
         }
+        let metadata = Metadata::new(self.metadata.unwrap_or_default());
+        let metadata = broken.keep_all(metadata).unwrap_or_default();
+        let not_before = self.not_before.as_deref().map(not_before).transpose();
+        let not_before = broken.keep(not_before).flatten();
         let idempotency_key = broken.keep(idempotency_key(headers));
         let new = match (agent, version, input, idempotency_key) {
             (Some(agent), Some(version), Some(input), Some(idempotency_key)) => {
@@ -144,6 +155,9 @@ impl SubmitTaskRequest {
                     input,
                     cache_use,
                     limits,
+                    metadata,
+                    not_before,
+                    key: access.key,
                     idempotency_key,
                     trace,
                 })
@@ -152,6 +166,11 @@ impl SubmitTaskRequest {
         };
         broken.finish(new)
     }
+}
+
+fn not_before(text: &str) -> Result<Timestamp, Invalid> {
+    let form = "must be a time such as 2027-01-31T12:00:00Z";
+    parse_rfc3339(text).ok_or_else(|| Invalid::new("/not_before", form))
 }
 
 /// Which version of the agent the task runs.

@@ -1,5 +1,6 @@
 //! Tasks in responses.
 
+use std::collections::BTreeMap;
 use std::ops::Not;
 
 use serde::Serialize;
@@ -21,6 +22,9 @@ pub(crate) struct TaskResponse {
     status: TaskStatus,
     agent_id: String,
     agent_version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    submitted_by: Option<String>,
+    metadata: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -215,6 +219,8 @@ impl From<&Task> for TaskResponse {
             status: task.status(),
             agent_id: spec.agent.id.to_string(),
             agent_version: spec.agent.version,
+            submitted_by: spec.submitted_by.map(|key| key.to_string()),
+            metadata: spec.metadata.pairs().clone(),
             input: spec.input.as_ref().map(|input| input.as_str().to_owned()),
             waiting,
             input_required,
@@ -392,6 +398,11 @@ pub(crate) struct TaskSummaryResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<FailureCode>,
     attempts: u64,
+    cost_micro_usd: u64,
+    unpriced_calls: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    submitted_by: Option<String>,
+    metadata: BTreeMap<String, String>,
     created_at: String,
     updated_at: String,
 }
@@ -405,6 +416,10 @@ impl From<&TaskSummary> for TaskSummaryResponse {
             agent_version: task.agent.version,
             failure: task.failure,
             attempts: task.attempts,
+            cost_micro_usd: task.spend.cost.micro_usd,
+            unpriced_calls: task.spend.cost.unpriced_calls,
+            submitted_by: task.submitted_by.map(|key| key.to_string()),
+            metadata: task.metadata.pairs().clone(),
             created_at: rfc3339(task.created_at),
             updated_at: rfc3339(task.updated_at),
         }

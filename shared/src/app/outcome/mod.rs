@@ -203,7 +203,8 @@ fn until_for(
         | WaitReason::OutOfTime
         | WaitReason::Budget
         | WaitReason::Concurrency
-        | WaitReason::AgentDisabled => {
+        | WaitReason::AgentDisabled
+        | WaitReason::NotBefore => {
             return wait.until;
         }
         WaitReason::Breaker => task.staggered(wait.until, now),

@@ -12,6 +12,7 @@ mod backoffs;
 mod client;
 mod history;
 mod parkings;
+mod submission;
 mod watchdog;
 mod worker;
 
@@ -20,11 +21,13 @@ pub use history::{Change, Event, HISTORY_BLOCK, History, MAX_HISTORY};
 pub use parkings::Parkings;
 pub use watchdog::Overdue;
 
-use super::agent::{Agent, AgentVersion};
+use super::agent::AgentVersion;
+use super::api_key::KeyId;
 use super::hidden::Hidden;
 use super::id::{TaskId, WorkerId};
 use super::invalid::{Invalid, text};
 use super::limits::{LimitKind, Limits};
+use super::metadata::Metadata;
 use super::outcome::{Failure, Output};
 use super::rules::CacheUse;
 use super::setbacks::Setbacks;
@@ -90,7 +93,7 @@ impl TaskInput {
 /// One run of one agent version on one input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
-    spec: TaskSpec,
+    spec: Box<TaskSpec>,
     progress: Progress,
 }
 
@@ -111,6 +114,10 @@ pub struct TaskSpec {
     pub created_at: Timestamp,
     /// The trace that all work on it belongs to, if there was one when it was accepted.
     pub trace: Option<TraceHeader>,
+    /// What its client noted about it.
+    pub metadata: Metadata,
+    /// The API key that submitted it; `None` for the deployment's own key, and in old records.
+    pub submitted_by: Option<KeyId>,
 }
 
 /// The part of a task that changes. A store reads and writes it whole.
@@ -253,63 +260,6 @@ pub enum Spent {
 }
 
 impl Task {
-    /// Accepts a task for `agent`, within its limits.
-    pub fn submit(
-        id: TaskId,
-        agent: &Agent,
-        input: TaskInput,
-        cache_use: CacheUse,
-        now: Timestamp,
-    ) -> Self {
-        Self {
-            spec: TaskSpec {
-                id,
-                tenant: agent.tenant.clone(),
-                agent: agent.version_ref(),
-                input: Some(input),
-                cache_use,
-                created_at: now,
-                trace: None,
-            },
-            progress: Progress {
-                revision: 1,
-                fence: 0,
-                attempts: 0,
-                sends: 1,
-                parkings: Parkings::default(),
-                setbacks: Setbacks::default(),
-                hops: 0,
-                steps: 0,
-                base: 0,
-                conversation_bytes: Some(0),
-                cancel_requested: false,
-                limits: agent.config.limits,
-                deadline: now.plus(agent.config.limits.timeout()),
-                spend: Spend::default(),
-                history: History::beginning(Change::new(now, Event::Submitted)),
-                updated_at: now,
-                state: TaskState::Queued {
-                    due_at: now.plus(FIRST_WAIT),
-                },
-            },
-        }
-    }
-
-    /// This new task with limits of its own.
-    #[must_use]
-    pub fn within(mut self, limits: Limits) -> Self {
-        self.progress.limits = limits;
-        self.progress.deadline = self.spec.created_at.plus(limits.timeout());
-        self
-    }
-
-    /// This new task as a part of a trace.
-    #[must_use]
-    pub fn traced(mut self, trace: Option<TraceHeader>) -> Self {
-        self.spec.trace = trace;
-        self
-    }
-
     /// This task with its input, or without it.
     #[must_use]
     pub fn with_input(mut self, input: Option<TaskInput>) -> Self {
@@ -318,17 +268,20 @@ impl Task {
     }
 
     /// The task as it was stored.
-    pub const fn restore(spec: TaskSpec, progress: Progress) -> Self {
-        Self { spec, progress }
+    pub fn restore(spec: TaskSpec, progress: Progress) -> Self {
+        Self {
+            spec: Box::new(spec),
+            progress,
+        }
     }
 
     /// The part that never changes.
-    pub const fn spec(&self) -> &TaskSpec {
+    pub fn spec(&self) -> &TaskSpec {
         &self.spec
     }
 
     /// Its id.
-    pub const fn id(&self) -> TaskId {
+    pub fn id(&self) -> TaskId {
         self.spec.id
     }
 
@@ -433,6 +386,19 @@ impl Task {
         changed
     }
 
+    /// The state of this task in the wait. The watchdog wakes the task at the end of the wait, or a
+    /// minute later if a message arrives at the end.
+    fn waiting(&mut self, wait: Wait, now: Timestamp) -> TaskState {
+        let by_message = message_delay(wait, now).is_some();
+        let due_at = if by_message {
+            wait.until.plus(FIRST_WAIT)
+        } else {
+            wait.until
+        };
+        self.progress.sends = u32::from(by_message);
+        TaskState::Waiting { wait, due_at }
+    }
+
     fn cancel_now(&mut self, now: Timestamp) {
         self.enter(TaskState::Canceled, Event::Canceled, now);
     }
@@ -461,6 +427,12 @@ impl Task {
         self.progress.revision += 1;
         self.progress.updated_at = now;
     }
+}
+
+/// The delay of the message that ends the wait; `None` if a message can't have such a delay.
+fn message_delay(wait: Wait, now: Timestamp) -> Option<Duration> {
+    let delay = wait.until.since(now);
+    (delay <= LONGEST_MESSAGE_DELAY).then_some(delay)
 }
 
 #[cfg(test)]

@@ -31,7 +31,8 @@ impl Parkings {
             WaitReason::Breaker
             | WaitReason::SingleFlight
             | WaitReason::OutOfTime
-            | WaitReason::Budget => {}
+            | WaitReason::Budget
+            | WaitReason::NotBefore => {}
         }
     }
 }

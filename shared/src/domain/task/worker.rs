@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use super::history::{Change, Event};
 use super::parkings::Parkings;
 use super::{
-    ClaimRefused, FIRST_WAIT, LONGEST_MESSAGE_DELAY, Lease, LeaseLost, MAX_ATTEMPTS, MAX_HOPS,
-    Overdue, Spent, Task, TaskState,
+    ClaimRefused, Lease, LeaseLost, MAX_ATTEMPTS, MAX_HOPS, Overdue, Spent, Task, TaskState,
 };
 use crate::domain::call::FailedAttempt;
 use crate::domain::limits::{BudgetScope, LimitKind};
@@ -164,19 +163,13 @@ impl Task {
             }
             Spent::Attempt => {}
         }
-        let by_message = wait.until.since(now) <= LONGEST_MESSAGE_DELAY;
-        let due_at = if by_message {
-            wait.until.plus(FIRST_WAIT)
-        } else {
-            wait.until
-        };
         self.progress.parkings.count(wait.reason);
-        self.progress.sends = u32::from(by_message);
+        let state = self.waiting(wait, now);
         let parked = Event::Parked {
             reason: wait.reason,
             until: wait.until,
         };
-        self.enter(TaskState::Waiting { wait, due_at }, parked, now);
+        self.enter(state, parked, now);
         Ok(())
     }
 

@@ -24,7 +24,7 @@ pub(super) const EXPIRES_AT: &str = "expires_at";
 
 /// The index of a tenant's tasks by the moment of their creation: partition [`TENANT_ID`], sort
 /// [`CREATED`].
-pub(super) const BY_TENANT: &str = "by_tenant";
+pub(super) const TASKS: &str = "tasks";
 pub(super) const TENANT_ID: &str = "tenant_id";
 pub(super) const CREATED: &str = "created";
 
@@ -329,17 +329,17 @@ fn date(day: u64) -> String {
     format!("{year:04}-{month:02}-{day_of_month:02}")
 }
 
-/// A task's place in [`BY_TENANT`].
+/// A task's place in [`TASKS`].
 pub(super) fn created(at: Timestamp, id: TaskId) -> String {
     format!("{:013}#{id}", at.as_millis())
 }
 
-/// The first place in [`BY_TENANT`] of a task that is not older than this.
+/// The first place in [`TASKS`] of a task that is not older than this.
 pub(super) fn created_since(at: Timestamp) -> String {
     format!("{:013}", at.as_millis())
 }
 
-/// The moment and the task of a place in [`BY_TENANT`].
+/// The moment and the task of a place in [`TASKS`].
 pub(super) fn parse_created(text: &str) -> Option<(Timestamp, TaskId)> {
     let (millis, id) = text.split_once('#')?;
     let (at, id) = (

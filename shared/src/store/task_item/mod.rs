@@ -65,6 +65,8 @@ const CREATED_AT: &str = "created_at";
 const CACHE_MODE: &str = "cache_mode";
 const CACHE_MAX_AGE: &str = "cache_max_age_seconds";
 const TRACE: &str = "trace";
+pub(super) const METADATA: &str = "metadata";
+const SUBMITTED_BY: &str = "submitted_by";
 const PARKINGS: &str = "parkings";
 const OUTAGES: &str = "outages";
 const RATE_LIMITS: &str = "rate_limits";
@@ -184,6 +186,8 @@ pub(super) fn write(task: &Task, content: Option<&Blob>) -> Item {
         cache_use,
         created_at,
         trace,
+        metadata,
+        submitted_by,
     } = task.spec();
     let input = input.as_ref().map_or("", TaskInput::as_str);
     let (version, input) = if is_apart(input) {
@@ -206,6 +210,10 @@ pub(super) fn write(task: &Task, content: Option<&Blob>) -> Item {
             .map(|age| (CACHE_MAX_AGE, number(age.as_secs()))),
     );
     attributes.extend(trace.as_ref().map(|trace| (TRACE, text(trace.as_str()))));
+    if !metadata.pairs().is_empty() {
+        attributes.push((METADATA, items::texts(metadata.pairs())));
+    }
+    attributes.extend(submitted_by.map(|key| (SUBMITTED_BY, text(key.to_string()))));
     attributes.extend(progress(task, content));
     items::versioned(version, keys::task(*id), attributes)
 }

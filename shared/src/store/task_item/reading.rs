@@ -6,14 +6,15 @@ use super::{
     AGENT_ID, AGENT_VERSION, ANSWERED_BY, ATTEMPTS, BASE, CACHE_MAX_AGE, CACHE_MODE,
     CANCEL_REQUESTED, CONTENT, CONVERSATION_BYTES, CONVERSATION_STEPS, CREATED_AT, DEADLINE,
     EXPIRES_AT, FAILED_ATTEMPTS, FAILURE_CODE, FAILURE_MESSAGE, FENCE, FailureContent, HISTORY,
-    HISTORY_FIRST, HOPS, INPUT, INPUT_BYTES, LEASE_EXPIRES_AT, LEASE_WORKER, LIMIT, LIMITS, ORIGIN,
-    OUTAGES, OUTPUT_TEXT, PARKINGS, RATE_LIMITS, RESEND_AT, REVISION, SENDS, SETBACKS, SINCE,
-    SPEND, STATUS, STEPS, STOP_REASON, TRACE, TURNS, UPDATED_AT, VERSION, WAIT_UNTIL,
+    HISTORY_FIRST, HOPS, INPUT, INPUT_BYTES, LEASE_EXPIRES_AT, LEASE_WORKER, LIMIT, LIMITS,
+    METADATA, ORIGIN, OUTAGES, OUTPUT_TEXT, PARKINGS, RATE_LIMITS, RESEND_AT, REVISION, SENDS,
+    SETBACKS, SINCE, SPEND, STATUS, STEPS, STOP_REASON, SUBMITTED_BY, TRACE, TURNS, UPDATED_AT,
+    VERSION, WAIT_UNTIL,
 };
 use crate::domain::task::{Progress, TaskSpec};
 use crate::domain::{
-    AgentVersion, CacheUse, Failure, History, Lease, Limits, Output, Parkings, Task, TaskId,
-    TaskInput, TaskState, TaskStatus, Wait,
+    AgentVersion, CacheUse, Failure, History, Lease, Limits, Metadata, Output, Parkings, Task,
+    TaskId, TaskInput, TaskState, TaskStatus, Wait,
 };
 use crate::ports::{StoreError, TaskSummary};
 use crate::store::change_form;
@@ -31,6 +32,15 @@ fn agent(fields: &Fields<'_>) -> Result<AgentVersion, StoreError> {
         id: fields.parsed(AGENT_ID)?,
         version: fields.number(AGENT_VERSION)?,
     })
+}
+
+fn metadata(fields: &Fields<'_>) -> Result<Metadata, StoreError> {
+    let pairs = fields
+        .optional(METADATA, Fields::texts)?
+        .unwrap_or_default();
+    // The errors name no value of a pair.
+    let broken = |_| fields.corrupt("its metadata break the rules");
+    Metadata::new(pairs).map_err(broken)
 }
 
 fn input(fields: &Fields<'_>) -> Result<Option<TaskInput>, StoreError> {
@@ -164,6 +174,8 @@ pub(in crate::store) fn read(item: &Item, content: Option<Vec<u8>>) -> Result<Ta
         cache_use: cache_use(&fields)?,
         created_at: fields.moment(CREATED_AT)?,
         trace: fields.optional(TRACE, Fields::parsed)?,
+        metadata: metadata(&fields)?,
+        submitted_by: fields.optional(SUBMITTED_BY, Fields::parsed)?,
     };
     let progress = Progress {
         revision: fields.number(REVISION)?,
@@ -201,6 +213,9 @@ pub(in crate::store) fn read_summary(item: &Item) -> Result<TaskSummary, StoreEr
         status: fields.name(STATUS)?,
         failure: fields.optional(FAILURE_CODE, Fields::name)?,
         attempts: fields.number(ATTEMPTS)?,
+        spend: fields.optional(SPEND, Fields::json)?.unwrap_or_default(),
+        metadata: metadata(&fields)?,
+        submitted_by: fields.optional(SUBMITTED_BY, Fields::parsed)?,
         created_at: fields.moment(CREATED_AT)?,
         updated_at: fields.moment(UPDATED_AT)?,
     })

@@ -6,10 +6,21 @@ use super::journal::bytes_of;
 use super::{MemoryStore, content_of_task, cursor, cut, fits, parse_position, position};
 use crate::domain::{Lease, Step, Task, TaskId, TaskState, TenantId, Timestamp};
 use crate::ports::{
-    Claimed, Created, Deletion, Page, PageRequest, StoreError, TaskFilter, TaskStore, TaskSummary,
+    Claimed, Created, Deletion, Page, PageRequest, StoreError, TaskFilter, TaskOrder, TaskStore,
+    TaskSummary,
 };
 use crate::testing::faults::Call;
 use crate::testing::samples;
+
+fn passes(filter: &TaskFilter, task: &TaskSummary) -> bool {
+    (filter.statuses.is_empty() || filter.statuses.contains(&task.status))
+        && filter.agent.is_none_or(|agent| task.agent.id == agent)
+        && filter
+            .metadata
+            .as_ref()
+            .is_none_or(|pair| task.metadata.has(pair))
+        && filter.covers(task.created_at)
+}
 
 #[async_trait]
 impl TaskStore for MemoryStore {
@@ -52,16 +63,26 @@ impl TaskStore for MemoryStore {
     ) -> Result<Page<TaskSummary>, StoreError> {
         self.run(|records| {
             let after = cursor(page, parse_position)?;
+            if after.is_some_and(|(at, _)| !filter.covers(at)) {
+                return Err(StoreError::Cursor);
+            }
             let mut wanted: Vec<TaskSummary> = records
                 .tasks
                 .values()
                 .filter(|task| task.spec().tenant == *tenant)
                 .map(samples::summary)
-                .filter(|task| filter.status.is_none_or(|status| task.status == status))
-                .filter(|task| filter.agent.is_none_or(|agent| task.agent.id == agent))
-                .filter(|task| after.is_none_or(|after| position(task) < after))
+                .filter(|task| passes(filter, task))
                 .collect();
-            wanted.sort_by_key(|task| std::cmp::Reverse(position(task)));
+            wanted.sort_by_key(position);
+            match filter.order {
+                TaskOrder::Newest => {
+                    wanted.retain(|task| after.is_none_or(|after| position(task) < after));
+                    wanted.reverse();
+                }
+                TaskOrder::Oldest => {
+                    wanted.retain(|task| after.is_none_or(|after| position(task) > after));
+                }
+            }
             Ok(cut(wanted.into_iter(), page, |task| {
                 format!("{}/{}", task.created_at.as_millis(), task.id)
             }))

@@ -1,5 +1,6 @@
 //! `/v1/tasks`.
 
+mod lists;
 mod submission;
 
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::platform::{MOST_WAITS, Platform, UNKNOWN_AGENT, check_refused, redact
 /// The members that every new task has; those in `set` are added or replace them.
 fn shown(set: Value) -> Value {
     let mut task = json!({
-        "id": "[id]", "status": "queued", "agent_id": "[agent_id]", "agent_version": 1, "input": "hello",
+        "id": "[id]", "status": "queued", "agent_id": "[agent_id]", "agent_version": 1, "input": "hello", "metadata": {},
         "limits": {
             "max_output_tokens": 4_096, "timeout_seconds": 1_800, "max_cost_micro_usd": null, "max_steps": 100,
             "max_tool_calls": 200, "max_tokens": null, "input_timeout_seconds": 86_400, "on_limit": "pause",

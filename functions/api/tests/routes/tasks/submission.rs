@@ -13,7 +13,7 @@ async fn a_submission_that_breaks_rules_is_refused_with_each_place() {
             .extend(set.as_object().unwrap().clone());
         body
     };
-    let table: [(Value, &[_]); 11] = [
+    let table: [(Value, &[_]); 17] = [
         (
             json!({}),
             &[("/agent_id", "is required"), ("/input", "is required")],
@@ -50,8 +50,38 @@ async fn a_submission_that_breaks_rules_is_refused_with_each_place() {
             with(json!({ "ttl": 1 })),
             &[(
                 "/ttl",
-                "unknown field; known fields: agent_id, agent_version, alias, input, cache, max_age_seconds, limits",
+                "unknown field; known fields: agent_id, agent_version, alias, input, cache, max_age_seconds, limits, metadata, not_before",
             )],
+        ),
+        (
+            with(json!({ "metadata": { "order": 7 } })),
+            &[("/metadata/order", "must be a text, not 7")],
+        ),
+        (
+            with(json!({ "metadata": { "order": "x".repeat(513), "a b": "" } })),
+            &[
+                ("/metadata", "must have keys of 1 to 64 characters"),
+                (
+                    "/metadata/order",
+                    "must have at most 512 characters, has 513",
+                ),
+            ],
+        ),
+        (
+            with(json!({ "metadata": ["order"] })),
+            &[("/metadata", "must be an object, not a list")],
+        ),
+        (
+            with(json!({ "not_before": "tomorrow" })),
+            &[("/not_before", "must be a time such as")],
+        ),
+        (
+            with(json!({ "not_before": "2001-01-31T12:00:00Z" })),
+            &[("/not_before", "must not be in the past")],
+        ),
+        (
+            with(json!({ "not_before": "9001-01-31T12:00:00Z" })),
+            &[("/not_before", "must be at most 30 days from now")],
         ),
         (
             with(json!({ "limits": { "max_steps": "1" } })),

@@ -13,9 +13,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    AgentConfig, AgentName, BudgetScope, FailureCode, Instructions, Limits, ModelChain, ModelRef,
-    Origin, Provider, RetryRules, StepSummary, StepSummaryKind, StopReason, ToolCall, Usage,
-    WaitReason,
+    Agent, AgentConfig, AgentName, BudgetScope, FailureCode, Instructions, Limits, ModelChain,
+    ModelRef, Origin, Provider, RetryRules, StepSummary, StepSummaryKind, StopReason, ToolCall,
+    Usage, WaitReason,
 };
 
 const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);

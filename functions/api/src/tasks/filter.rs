@@ -1,0 +1,130 @@
+//! Which tasks a request means: the query parameters of a list, and the `filter` of a body.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use shared::domain::{Invalid, MetadataPair, TaskStatus, Timestamp};
+use shared::ports::{TaskFilter, TaskOrder};
+
+use crate::problem::{BrokenRule, Problem};
+use crate::query::Params;
+use crate::time::parse_rfc3339;
+
+/// The filter as a client writes it. Each field may be left out.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FilterRequest {
+    status: Option<Vec<String>>,
+    agent_id: Option<String>,
+    metadata: Option<BTreeMap<String, String>>,
+    created_from: Option<String>,
+    created_before: Option<String>,
+}
+
+impl FilterRequest {
+    /// The filter, or every rule that it breaks, with places relative to the filter.
+    pub(super) fn filter(self) -> Result<TaskFilter, Vec<Invalid>> {
+        let mut broken = Vec::new();
+        let mut keep = |invalid: Invalid| broken.push(invalid);
+        let statuses = self.status.map(statuses).transpose();
+        let agent = self.agent_id.map(|id| {
+            id.parse()
+                .map_err(|_| Invalid::new("/agent_id", "must be an id of the form agt_…"))
+        });
+        let metadata = self.metadata.map(pair).transpose();
+        let created_from = moment("/created_from", self.created_from);
+        let created_before = moment("/created_before", self.created_before);
+        let filter = TaskFilter {
+            statuses: statuses
+                .map_err(&mut keep)
+                .ok()
+                .flatten()
+                .unwrap_or_default(),
+            agent: agent.transpose().map_err(&mut keep).ok().flatten(),
+            metadata: metadata.map_err(&mut keep).ok().flatten(),
+            created_from: created_from.map_err(&mut keep).ok().flatten(),
+            created_before: created_before.map_err(&mut keep).ok().flatten(),
+            order: TaskOrder::default(),
+        };
+        if let (Some(from), Some(before)) = (filter.created_from, filter.created_before)
+            && from >= before
+        {
+            keep(Invalid::new(
+                "/created_before",
+                "must be later than created_from",
+            ));
+        }
+        if broken.is_empty() {
+            Ok(filter)
+        } else {
+            Err(broken)
+        }
+    }
+
+    /// The filter in the parameters of a list.
+    pub(super) fn take(params: &mut Params) -> Result<TaskFilter, Problem> {
+        let list = |text: String| text.split(',').map(str::to_owned).collect();
+        let filter = Self {
+            status: params.take::<String>("status", "")?.map(list),
+            agent_id: params.take("agent_id", "")?,
+            metadata: params.take::<String>("metadata", "")?.map(|text| {
+                let (key, value) = text.split_once(':').unwrap_or((&text, ""));
+                BTreeMap::from([(key.to_owned(), value.to_owned())])
+            }),
+            created_from: params.take("created_from", "")?,
+            created_before: params.take("created_before", "")?,
+        };
+        let order = match params.take::<String>("order", "")?.as_deref() {
+            None | Some("newest") => Ok(TaskOrder::Newest),
+            Some("oldest") => Ok(TaskOrder::Oldest),
+            Some(_) => Err(Invalid::new("/order", "must be newest or oldest")),
+        };
+        match (filter.filter(), order) {
+            (Ok(filter), Ok(order)) => Ok(TaskFilter { order, ..filter }),
+            (filter, order) => {
+                let broken = filter.err().unwrap_or_default().into_iter();
+                let broken: Vec<Invalid> = broken.chain(order.err()).collect();
+                Err(Problem::validation_failed(broken.iter().map(in_parameter)))
+            }
+        }
+    }
+}
+
+/// The broken rule, as a rule of the parameter of the same name.
+fn in_parameter(Invalid { field, reason }: &Invalid) -> BrokenRule {
+    let name = field.split('/').nth(1).unwrap_or_default();
+    BrokenRule::in_parameter(name, reason)
+}
+
+fn statuses(names: Vec<String>) -> Result<Vec<TaskStatus>, Invalid> {
+    let all = TaskStatus::ALL.map(TaskStatus::as_str).join(", ");
+    let mut statuses = Vec::new();
+    for name in names {
+        let known = TaskStatus::ALL
+            .into_iter()
+            .find(|status| status.as_str() == name);
+        match known {
+            Some(status) if statuses.contains(&status) => {}
+            Some(status) => statuses.push(status),
+            None => return Err(Invalid::new("/status", format!("must be of {all}"))),
+        }
+    }
+    if statuses.is_empty() {
+        return Err(Invalid::new("/status", format!("must be of {all}")));
+    }
+    Ok(statuses)
+}
+
+fn pair(pairs: BTreeMap<String, String>) -> Result<MetadataPair, Invalid> {
+    let mut pairs = pairs.into_iter();
+    match (pairs.next(), pairs.next()) {
+        (Some((key, value)), None) => MetadataPair::new(key, value),
+        _ => Err(Invalid::new("/metadata", "must have one pair")),
+    }
+}
+
+fn moment(field: &str, text: Option<String>) -> Result<Option<Timestamp>, Invalid> {
+    let form = "must be a time such as 2026-01-31T12:00:00Z";
+    text.map(|text| parse_rfc3339(&text).ok_or_else(|| Invalid::new(field, form)))
+        .transpose()
+}
