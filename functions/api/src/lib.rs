@@ -77,6 +77,7 @@ pub fn router(api: Api) -> Router {
                 .patch(agents::patch_agent)
                 .delete(agents::archive_agent),
         )
+        .route("/agents/{id}/execute", post(tasks::execute_agent))
         .route("/agents/{id}/versions", get(agents::list_versions))
         .route("/agents/{id}/versions/{number}", get(agents::find_version))
         .route("/agents/{id}/aliases", get(agents::list_aliases))

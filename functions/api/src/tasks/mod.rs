@@ -1,5 +1,6 @@
 //! `/v1/tasks`.
 
+mod execute;
 mod filter;
 mod lifecycle;
 mod request;
@@ -24,6 +25,7 @@ use crate::problem::Problem;
 use crate::query::{ListResponse, Params, refused};
 use crate::time::whole_seconds;
 use crate::trace::Trace;
+pub(crate) use execute::execute_agent;
 use filter::FilterRequest;
 pub(crate) use lifecycle::{
     answer_task, cancel_task, delete_task, list_history, list_steps, resume_task, retry_task,

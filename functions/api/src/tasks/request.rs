@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use serde::Deserialize;
 use shared::app::{Access, IdempotencyKey, NewTask, RetryFrom, ToolAnswer, VersionChoice};
 use shared::domain::{
-    CacheUse, Invalid, LimitChanges, Metadata, TaskInput, Timestamp, TraceHeader,
+    AgentId, CacheUse, Invalid, LimitChanges, Metadata, TaskInput, Timestamp, TraceHeader,
 };
 
 use crate::body::{Broken, Object, named, required};
@@ -27,6 +27,37 @@ pub(crate) struct SubmitTaskRequest {
     limits: Option<Object<LimitsEntry>>,
     metadata: Option<BTreeMap<String, String>>,
     not_before: Option<String>,
+}
+
+/// The body of `POST /v1/agents/{id}/execute`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExecuteAgentRequest {
+    agent_version: Option<u32>,
+    alias: Option<String>,
+    input: Option<String>,
+    cache: Option<String>,
+    max_age_seconds: Option<u32>,
+    limits: Option<Object<LimitsEntry>>,
+    metadata: Option<BTreeMap<String, String>>,
+    not_before: Option<String>,
+}
+
+impl ExecuteAgentRequest {
+    /// The submission of a task of this agent.
+    pub(super) fn of(self, agent: AgentId) -> SubmitTaskRequest {
+        SubmitTaskRequest {
+            agent_id: Some(agent.to_string()),
+            agent_version: self.agent_version,
+            alias: self.alias,
+            input: self.input,
+            cache: self.cache,
+            max_age_seconds: self.max_age_seconds,
+            limits: self.limits,
+            metadata: self.metadata,
+            not_before: self.not_before,
+        }
+    }
 }
 
 /// The body of `POST /v1/tasks/{id}/retry`, which may be left out.

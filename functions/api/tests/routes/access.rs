@@ -12,7 +12,7 @@ use crate::platform::{AGENT, Answer, Platform};
 /// A route under `/v1`: its method, its path, a body that it accepts, and the scope that it needs.
 struct Route(&'static str, &'static str, &'static str, Scope);
 
-const ROUTES: [Route; 40] = [
+const ROUTES: [Route; 41] = [
     Route("POST", "/v1/agents", AGENT, Scope::AgentsWrite),
     Route("GET", "/v1/agents/{agent}", "", Scope::AgentsRead),
     Route("GET", "/v1/agents", "", Scope::AgentsRead),
@@ -48,6 +48,12 @@ const ROUTES: [Route; 40] = [
         "/v1/agents/{agent}/aliases/live",
         "",
         Scope::AgentsWrite,
+    ),
+    Route(
+        "POST",
+        "/v1/agents/{agent}/execute",
+        r#"{"input":"hello"}"#,
+        Scope::TasksSubmit,
     ),
     Route("GET", "/v1/models", "", Scope::AgentsRead),
     Route("POST", "/v1/tasks", SUBMISSION, Scope::TasksSubmit),
@@ -195,7 +201,7 @@ async fn furnished() -> (Platform, Ids) {
     (platform, ids)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_route_needs_its_scope_and_no_other() {
     for route in &ROUTES {
         let (platform, ids) = furnished().await;
@@ -230,7 +236,7 @@ async fn each_route_needs_its_scope_and_no_other() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn another_tenants_id_is_like_an_unknown_id() {
     let of_a_tenant = |route: &&Route| route.3 != Scope::Operator;
     for route in ROUTES.iter().filter(of_a_tenant) {

@@ -1,5 +1,6 @@
 //! `/v1/tasks`.
 
+mod execute;
 mod lists;
 mod submission;
 

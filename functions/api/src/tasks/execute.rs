@@ -1,0 +1,151 @@
+//! `POST /v1/agents/{id}/execute`: a submission that waits for the task's end.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::{LOCATION, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use shared::domain::{AgentId, Causes};
+
+use super::MAX_WAIT_SECONDS;
+use super::request::ExecuteAgentRequest;
+use super::response::TaskResponse;
+use crate::Api;
+use crate::auth::{Caller, TasksSubmit};
+use crate::body::Body;
+use crate::path::PathId;
+use crate::problem::Problem;
+use crate::query::Params;
+use crate::time::whole_seconds;
+use crate::trace::Trace;
+
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// Submits a task and waits for its end, as long as `Prefer` says: `200` with the finished task.
+/// Else `202` with the task as it is.
+pub(crate) async fn execute_agent(
+    State(api): State<Api>,
+    caller: Caller<TasksSubmit>,
+    (PathId(agent), Trace(trace), headers): (PathId<AgentId>, Trace, HeaderMap),
+    params: Params,
+    Body(request): Body<ExecuteAgentRequest>,
+) -> Result<Response, Problem> {
+    params.finish()?;
+    let preference = Preference::of(&headers);
+    let wait = preference.wait();
+    if !wait.is_zero() {
+        caller.check_for(&api, wait).await?;
+    }
+    let tenant = &caller.access.tenant;
+    let new = request
+        .of(agent)
+        .new_task(&caller.access, &headers, trace)?;
+    let mut task = api.tasks.submit_task(tenant, new).await?;
+    let mut headers = preference.applied();
+    match api.waits.find_task(tenant, task.id(), wait).await {
+        Ok(found) => {
+            if let Some(after) = found.retry_after {
+                headers.insert(RETRY_AFTER, whole_seconds(after).into());
+            }
+            task = found.task;
+        }
+        // The task is accepted: the client must learn its id.
+        Err(error) => {
+            tracing::warn!(error = %Causes(&error), "wait for the task ended early: it can't be read");
+        }
+    }
+    let status = if task.status().is_terminal() {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    let location = [(LOCATION, format!("/v1/tasks/{}", task.id()))];
+    let shown = Json(TaskResponse::from(&task));
+    Ok((status, location, headers, shown).into_response())
+}
+
+/// What a client prefers (RFC 7240). Preferences of other names, and malformed ones, are ignored.
+#[derive(Debug, PartialEq, Eq)]
+enum Preference {
+    /// None: the response comes at the task's end, or after the longest wait.
+    None,
+    /// `wait`: after so many seconds at the latest.
+    Wait(u64),
+    /// `respond-async`: at once.
+    Async,
+}
+
+impl Preference {
+    fn of(headers: &HeaderMap) -> Self {
+        let values = headers.get_all("prefer").iter();
+        let values = values.filter_map(|value| value.to_str().ok());
+        let mut preferred = Self::None;
+        for preference in values.flat_map(|value| value.split(',')) {
+            let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
+            match name.trim().to_ascii_lowercase().as_str() {
+                "wait" => {
+                    if let Ok(seconds) = value.trim().trim_matches('"').parse() {
+                        return Self::Wait(seconds);
+                    }
+                }
+                "respond-async" => preferred = Self::Async,
+                _ => {}
+            }
+        }
+        preferred
+    }
+
+    fn wait(&self) -> Duration {
+        Duration::from_secs(match self {
+            Self::None => MAX_WAIT_SECONDS,
+            Self::Wait(seconds) => MAX_WAIT_SECONDS.min(*seconds),
+            Self::Async => 0,
+        })
+    }
+
+    /// The header that says which preference was honored.
+    fn applied(&self) -> HeaderMap {
+        let applied = match self {
+            Self::None => return HeaderMap::new(),
+            Self::Wait(_) => format!("wait={}", self.wait().as_secs()),
+            Self::Async => "respond-async".to_owned(),
+        };
+        let value = HeaderValue::try_from(applied).ok();
+        value
+            .map(|value| (PREFERENCE_APPLIED, value))
+            .into_iter()
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preference_is_read_as_the_rfc_spells_it() {
+        for (values, expected) in [
+            (vec![], Preference::None),
+            (vec!["wait=10"], Preference::Wait(10)),
+            (vec!["handling=lenient, Wait = \"5\""], Preference::Wait(5)),
+            (vec!["respond-async"], Preference::Async),
+            (vec!["respond-async", "wait=3"], Preference::Wait(3)),
+            (vec!["wait=soon"], Preference::None),
+            (vec!["wait"], Preference::None),
+        ] {
+            let pairs = values.iter().map(|value| {
+                (
+                    HeaderName::from_static("prefer"),
+                    HeaderValue::from_static(value),
+                )
+            });
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.append(name, value);
+            }
+            assert_eq!(Preference::of(&headers), expected, "{values:?}");
+        }
+    }
+}
