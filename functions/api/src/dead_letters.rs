@@ -3,9 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use shared::app::AppError;
+use shared::app::{AppError, each_in_time};
 use shared::domain::TaskId;
 use tracing::{Instrument, field};
 
@@ -13,15 +12,12 @@ use crate::Api;
 use crate::auth::{Caller, DeadLetters};
 use crate::body::{Body, Broken, counted, required};
 use crate::path::PathId;
-use crate::problem::Problem;
+use crate::problem::{NOT_TRIED, Problem};
 use crate::query::{ListResponse, Params};
 use crate::tasks::{TaskResponse, TaskSummaryResponse};
 
 /// The most tasks that one request redrives.
 const MAX_IDS: usize = 100;
-
-/// How many tasks are redriven at once.
-const AT_ONCE: usize = 10;
 
 /// `GET /v1/dead-letters?limit=&cursor=`: the tenant's dead-lettered tasks, newest first.
 pub(crate) async fn list_dead_letters(
@@ -77,7 +73,7 @@ pub(crate) async fn redrive_many(
     let ids = broken
         .keep(required("/ids", request.ids).and_then(|ids| counted("/ids", ids, 1..=MAX_IDS)));
     let ids = broken.finish(ids)?;
-    let redrives = ids.into_iter().map(|id| async {
+    let redrives = ids.iter().map(|id| async {
         let task: Option<TaskId> = id.parse().ok();
         // The span of the request has no `task_id`, because there are several tasks.
         let span = tracing::info_span!(
@@ -92,16 +88,18 @@ pub(crate) async fn redrive_many(
             };
             redriven.err().map(|error| Problem::from(error).code())
         };
-        let error = redrive.instrument(span).await;
+        redrive.instrument(span).await
+    });
+    let outcomes = each_in_time(redrives.collect()).await;
+    let entries = ids.into_iter().zip(outcomes).map(|(id, outcome)| {
+        let error = outcome.unwrap_or(Some(NOT_TRIED));
         RedrivenResponse {
             id,
             redriven: error.is_none(),
             error,
         }
     });
-    // Gathered first: a stream of borrowing futures is not `Send` for every lifetime.
-    let redrives: Vec<_> = redrives.collect();
-    let entries = stream::iter(redrives).buffered(AT_ONCE).collect().await;
+    let entries = entries.collect();
     Ok(Json(ListResponse::of(shared::ports::Page {
         entries,
         next: None,

@@ -40,8 +40,9 @@ const SAFETY: [(HeaderName, HeaderValue); 3] = [
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Runbook(pub(crate) Option<Arc<str>>);
 
-/// The route that accepts tasks.
+/// The routes that accept a task: at once, and with a wait for its end.
 const SUBMIT: &str = "/v1/tasks";
+const EXECUTE: &str = "/v1/agents/{id}/execute";
 
 /// Frames a request: answers under its id, logs one line, and turns a panic into the usual problem
 /// document.
@@ -125,6 +126,8 @@ fn count(method: &Method, route: &str, status: StatusCode, took: Duration) {
     metric::SERVER_ERRORS.add([], u64::from(status.is_server_error()));
     if method == Method::POST && route == SUBMIT {
         metric::SUBMIT_LATENCY.note([], took);
+    }
+    if method == Method::POST && (route == SUBMIT || route == EXECUTE) {
         metric::SUBMIT_FAILURES.add([], u64::from(status.is_server_error()));
     }
 }

@@ -88,7 +88,32 @@ pub fn router(api: Api) -> Router {
                 .delete(agents::remove_alias),
         )
         .route("/models", get(models::list_models))
+        .route("/dead-letters", get(dead_letters::list_dead_letters))
+        .route("/dead-letters/redrive", post(dead_letters::redrive_many))
+        .route("/dead-letters/{id}/redrive", post(dead_letters::redrive))
+        .merge(task_routes())
+        .merge(key_routes())
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(api.auth.clone(), auth::require_key));
+    Router::new()
+        .nest("/v1", v1)
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz::readyz))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(body::MAX_BYTES))
+        .layer(from_fn_with_state(runbook, edge::frame))
+        .with_state(api)
+}
+
+/// The routes on tasks.
+fn task_routes() -> Router<Api> {
+    Router::new()
         .route("/tasks", get(tasks::list_tasks).post(tasks::submit_task))
+        .route("/tasks/batch", post(tasks::submit_tasks))
+        .route("/tasks/cancel", post(tasks::cancel_tasks))
+        .route("/tasks/retry", post(tasks::retry_tasks))
         .route(
             "/tasks/{id}",
             get(tasks::find_task).delete(tasks::delete_task),
@@ -108,22 +133,6 @@ pub fn router(api: Api) -> Router {
         .route("/tasks/{id}/retry", post(tasks::retry_task))
         .route("/tasks/{id}/resume", post(tasks::resume_task))
         .route("/tasks/{id}/input", post(tasks::answer_task))
-        .route("/dead-letters", get(dead_letters::list_dead_letters))
-        .route("/dead-letters/redrive", post(dead_letters::redrive_many))
-        .route("/dead-letters/{id}/redrive", post(dead_letters::redrive))
-        .merge(key_routes())
-        .fallback(unknown_route)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(api.auth.clone(), auth::require_key));
-    Router::new()
-        .nest("/v1", v1)
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz::readyz))
-        .fallback(unknown_route)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(body::MAX_BYTES))
-        .layer(from_fn_with_state(runbook, edge::frame))
-        .with_state(api)
 }
 
 /// The routes on API keys and tenants.

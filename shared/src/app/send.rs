@@ -4,28 +4,29 @@ use std::time::Duration;
 
 use crate::domain::{Causes, Task};
 use crate::metric;
-use crate::ports::{QueueError, TaskMessage, TaskQueue};
+use crate::ports::{Outgoing, QueueError, TaskQueue};
 
 /// Sends the message with which a worker continues the task after `delay`. Logs a failure.
 pub(super) async fn send(queue: &dyn TaskQueue, task: &Task, delay: Duration) {
-    if let Err(error) = try_send(queue, task, delay).await {
+    send_outgoing(queue, &Outgoing::of(task, delay)).await;
+}
+
+/// Sends the message. Logs a failure.
+pub(super) async fn send_outgoing(queue: &dyn TaskQueue, outgoing: &Outgoing) {
+    if let Err(error) = try_send(queue, outgoing).await {
         tracing::warn!(error = %Causes(&error), "message send failed; watchdog will resend");
     }
 }
 
-/// Sends the message with which a worker continues the task after `delay`.
+/// Sends the message. Counts a failure.
 pub(super) async fn try_send(
     queue: &dyn TaskQueue,
-    task: &Task,
-    delay: Duration,
+    Outgoing {
+        message,
+        trace,
+        delay,
+    }: &Outgoing,
 ) -> Result<(), QueueError> {
-    let message = TaskMessage {
-        tenant: task.spec().tenant.clone(),
-        task: task.id(),
-        alone: task.is_suspect(),
-    };
-    let sent = queue
-        .send(&message, task.spec().trace.as_ref(), delay)
-        .await;
+    let sent = queue.send(message, trace.as_ref(), *delay).await;
     sent.inspect_err(|_| metric::SEND_FAILURES.add([], 1))
 }

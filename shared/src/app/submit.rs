@@ -10,18 +10,18 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::AppError;
-use super::send::try_send;
+use super::send::send_outgoing;
 use super::span::record;
 use crate::domain::{
-    Agent, AgentHead, AgentId, AgentVersion, AliasName, CacheUse, Causes, Invalid, KeyId,
-    LimitBound, LimitChanges, Limits, Metadata, ModelChoice, Scope, Switch, Task, TaskId,
-    TaskInput, TaskState, TenantId, Timestamp, TraceHeader, Usage, whole_millis,
+    Agent, AgentHead, AgentId, AgentVersion, AliasName, CacheUse, Invalid, KeyId, LimitBound,
+    LimitChanges, Limits, Metadata, ModelChoice, Scope, Switch, Task, TaskId, TaskInput, TenantId,
+    Timestamp, TraceHeader, Usage, whole_millis,
 };
 use crate::metric;
 use crate::policy::PriceTable;
 use crate::ports::{
-    AgentStore, Clock, Created, Journal, Page, PageRequest, TaskFilter, TaskQueue, TaskStore,
-    TaskSummary,
+    AgentStore, Clock, Created, Journal, Outgoing, Page, PageRequest, TaskFilter, TaskQueue,
+    TaskStore, TaskSummary,
 };
 
 /// A client's name for one submission, so that sending it twice makes one task (the
@@ -103,6 +103,23 @@ impl NewTask {
     }
 }
 
+/// A task that was accepted, now or before.
+pub(super) struct Accepted {
+    /// The task.
+    pub(super) task: Task,
+    /// Whether it was accepted now, so that its message is to be sent.
+    pub(super) is_new: bool,
+}
+
+impl Accepted {
+    const fn before(task: Task) -> Self {
+        Self {
+            task,
+            is_new: false,
+        }
+    }
+}
+
 /// The use cases on tasks.
 #[derive(Clone)]
 pub struct Tasks {
@@ -122,6 +139,19 @@ impl Tasks {
     /// Accepts a task. The same submission with the same idempotency key returns the first task,
     /// also if the agent has changed since then.
     pub async fn submit_task(&self, tenant: &TenantId, new: NewTask) -> Result<Task, AppError> {
+        let Accepted { task, is_new } = self.accept(tenant, new).await?;
+        if is_new && let Some(first) = Outgoing::first_of(&task) {
+            send_outgoing(self.queue.as_ref(), &first).await;
+        }
+        Ok(task)
+    }
+
+    /// Stores a task, and leaves it to the caller to send its message.
+    pub(super) async fn accept(
+        &self,
+        tenant: &TenantId,
+        new: NewTask,
+    ) -> Result<Accepted, AppError> {
         let now = self.clock.now();
         let id = match &new.idempotency_key {
             Some(key) => derived_id(tenant, key),
@@ -131,7 +161,8 @@ impl Tasks {
         let (agent, limits) = match self.admit(tenant, &new, now).await {
             Ok(admitted) => admitted,
             Err(refusal @ (AppError::Invalid(_) | AppError::AgentDisabled(_))) => {
-                return self.submitted_before(tenant, id, &new, refusal).await;
+                let before = self.submitted_before(tenant, id, &new, refusal).await;
+                return before.map(Accepted::before);
             }
             Err(error) => return Err(error),
         };
@@ -147,33 +178,18 @@ impl Tasks {
             Created::New => {}
             Created::Existing(existing) => {
                 let input = task.spec().input.as_ref();
-                return same_submission(*existing, (new.agent, &new.version), input);
+                let same = same_submission(*existing, (new.agent, &new.version), input);
+                return same.map(Accepted::before);
             }
             Created::Deleted => return Err(AppError::TaskDeleted),
         }
         metric::TASKS_SUBMITTED.add([], 1);
-        self.send_first(&task, new.idempotency_key.is_some()).await;
-        Ok(task)
-    }
-
-    /// Sends the message with which a worker begins the accepted task, unless it begins so late
-    /// that the watchdog sends it.
-    async fn send_first(&self, task: &Task, idempotency_key: bool) {
-        let begins_in = match task.state() {
-            TaskState::Waiting { wait, .. } => wait.until.since(task.spec().created_at),
-            _ => Duration::ZERO,
-        };
-        let after_ms = whole_millis(begins_in);
-        let sent = match task.first_message() {
-            Some(delay) => try_send(self.queue.as_ref(), task, delay).await,
-            None => Ok(()),
-        };
-        match sent {
-            Ok(()) => tracing::info!(idempotency_key, after_ms, "task accepted"),
-            Err(error) => {
-                tracing::warn!(idempotency_key, after_ms, error = %Causes(&error), "task accepted; message send failed, watchdog will resend");
-            }
-        }
+        tracing::info!(
+            idempotency_key = new.idempotency_key.is_some(),
+            after_ms = whole_millis(task.begins_after()),
+            "task accepted"
+        );
+        Ok(Accepted { task, is_new: true })
     }
 
     /// The agent version that the new task runs, and the limits of the task.

@@ -18,7 +18,7 @@ use super::change::record_transition;
 use super::lost::note_lost_steps;
 use super::send::try_send;
 use crate::domain::{Causes, Overdue, Task, TaskStatus, Timestamp, TraceHeader};
-use crate::ports::{Backlog, Clock, Journal, StoreError, TaskQueue, TaskStore};
+use crate::ports::{Backlog, Clock, Journal, Outgoing, StoreError, TaskQueue, TaskStore};
 
 /// How many overdue tasks a sweep reads at once.
 const PAGE: u32 = 100;
@@ -210,7 +210,7 @@ impl Sweeper {
         }
         record_settled(overdue);
         let sent = if overdue.wants_message() {
-            try_send(self.queue.as_ref(), &task, Duration::ZERO).await
+            try_send(self.queue.as_ref(), &Outgoing::of(&task, Duration::ZERO)).await
         } else {
             Ok(())
         };

@@ -27,7 +27,7 @@ pub use circuits::{Circuits, Replaced};
 pub use clock::Clock;
 pub use dependency::{Dependency, NoAnswer};
 pub use model::{Model, ModelError, ModelErrorKind, Recovery};
-pub use queue::{Backlog, MessageError, QueueError, TaskMessage, TaskQueue};
+pub use queue::{Backlog, MessageError, Outgoing, QueueError, TaskMessage, TaskQueue};
 pub use request_counts::{RateOwner, RequestCounts};
 pub use retention::{Horizon, Purged, Retention};
 pub use secrets::{Secret, SecretError, Secrets};

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::domain::{TaskId, TenantId, TraceHeader};
+use crate::domain::{Task, TaskId, TenantId, TraceHeader};
 
 /// The version of the message that this code writes, and the newest that it reads.
 const VERSION: u64 = 1;
@@ -112,6 +112,37 @@ impl Backlog {
     }
 }
 
+/// A message that is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The message.
+    pub message: TaskMessage,
+    /// Its task's trace.
+    pub trace: Option<TraceHeader>,
+    /// After which time it is received; at most 15 minutes.
+    pub delay: Duration,
+}
+
+impl Outgoing {
+    /// The message with which a worker continues the task after `delay`.
+    pub fn of(task: &Task, delay: Duration) -> Self {
+        Self {
+            message: TaskMessage {
+                tenant: task.spec().tenant.clone(),
+                task: task.id(),
+                alone: task.is_suspect(),
+            },
+            trace: task.spec().trace.clone(),
+            delay,
+        }
+    }
+
+    /// The message with which a worker begins the new task; `None` if the watchdog sends it.
+    pub fn first_of(task: &Task) -> Option<Self> {
+        task.first_message().map(|delay| Self::of(task, delay))
+    }
+}
+
 /// Carries messages to the workers, at least once each, in any order.
 #[async_trait]
 pub trait TaskQueue: Send + Sync {
@@ -123,6 +154,21 @@ pub trait TaskQueue: Send + Sync {
         trace: Option<&TraceHeader>,
         delay: Duration,
     ) -> Result<(), QueueError>;
+
+    /// Sends messages as [`send`](Self::send) does, in as few calls as possible. The outcomes are in
+    /// the order of the messages.
+    async fn send_all(&self, messages: &[Outgoing]) -> Vec<Result<(), QueueError>> {
+        let mut outcomes = Vec::new();
+        for Outgoing {
+            message,
+            trace,
+            delay,
+        } in messages
+        {
+            outcomes.push(self.send(message, trace.as_ref(), *delay).await);
+        }
+        outcomes
+    }
 
     /// Lets the received message with this `receipt` come back after `delay` (at most 12 hours from
     /// its receipt).

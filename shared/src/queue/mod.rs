@@ -12,14 +12,16 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Builder;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
-use aws_sdk_sqs::error::ProvideErrorMetadata;
+use aws_sdk_sqs::error::{BuildError, ProvideErrorMetadata};
+use aws_sdk_sqs::operation::send_message_batch::SendMessageBatchOutput;
 use aws_sdk_sqs::types::{
     MessageSystemAttributeNameForSends, MessageSystemAttributeValue, QueueAttributeName,
+    SendMessageBatchRequestEntry,
 };
 use tracing::{Instrument, Span};
 
-use crate::domain::TraceHeader;
-use crate::ports::{Backlog, Dependency, NoAnswer, QueueError, TaskMessage, TaskQueue};
+use crate::domain::{Causes, TraceHeader};
+use crate::ports::{Backlog, Dependency, NoAnswer, Outgoing, QueueError, TaskMessage, TaskQueue};
 use crate::telemetry::traces;
 
 /// The longest visibility timeout that SQS knows.
@@ -48,6 +50,9 @@ pub fn sqs_config(shared: &SdkConfig) -> Builder {
         .retry_config(retries)
 }
 
+/// The most messages that SQS takes in one call.
+const MOST_IN_BATCH: usize = 10;
+
 /// A task queue on SQS.
 #[derive(Debug, Clone)]
 pub struct SqsTaskQueue {
@@ -63,6 +68,85 @@ impl SqsTaskQueue {
             url: url.into(),
         }
     }
+}
+
+impl SqsTaskQueue {
+    /// Sends up to [`MOST_IN_BATCH`] messages with one call. SQS may take some and refuse others.
+    async fn send_batch(&self, batch: &[Outgoing]) -> Vec<Result<(), QueueError>> {
+        let span = tracing::info_span!("SQS.SendMessageBatch");
+        let entries = batch
+            .iter()
+            .enumerate()
+            .map(|(place, outgoing)| entry(place, outgoing, &span));
+        let entries: Result<Vec<_>, _> = entries.collect();
+        let entries = match entries {
+            Ok(entries) => entries,
+            Err(error) => return all_failed(batch, &error.to_string()),
+        };
+        let request = self
+            .client
+            .send_message_batch()
+            .queue_url(&self.url)
+            .set_entries(Some(entries));
+        match request.send().instrument(span).await {
+            Ok(response) => {
+                let outcome = |place: usize| match refused(&response, place) {
+                    None => Ok(()),
+                    Some(reason) => Err(QueueError(reason.into())),
+                };
+                (0..batch.len()).map(outcome).collect()
+            }
+            Err(error) => all_failed(batch, &Causes(&error).to_string()),
+        }
+    }
+}
+
+/// The message as an entry of a batch, with its place as its id.
+fn entry(
+    place: usize,
+    outgoing: &Outgoing,
+    span: &Span,
+) -> Result<SendMessageBatchRequestEntry, BuildError> {
+    let Outgoing {
+        message,
+        trace,
+        delay,
+    } = outgoing;
+    let header = trace
+        .as_ref()
+        .and_then(|trace| trace_attribute(trace, span));
+    let name = MessageSystemAttributeNameForSends::AwsTraceHeader;
+    SendMessageBatchRequestEntry::builder()
+        .id(place.to_string())
+        .message_body(message.to_body())
+        .delay_seconds(whole_seconds((*delay).min(LONGEST_DELAY)))
+        .message_group_id(message.tenant.as_str())
+        .set_message_system_attributes(header.map(|header| [(name, header)].into()))
+        .build()
+}
+
+/// Why SQS did not take the message at this place of the batch, if it did not.
+fn refused(response: &SendMessageBatchOutput, place: usize) -> Option<String> {
+    let id = place.to_string();
+    if response.successful().iter().any(|sent| sent.id() == id) {
+        return None;
+    }
+    let failed = response.failed().iter().find(|failed| failed.id() == id);
+    Some(failed.map_or_else(
+        || "SQS does not mention the message".to_owned(),
+        |failed| {
+            format!(
+                "{}: {}",
+                failed.code(),
+                failed.message().unwrap_or_default()
+            )
+        },
+    ))
+}
+
+fn all_failed(batch: &[Outgoing], reason: &str) -> Vec<Result<(), QueueError>> {
+    let failure = |_| Err(QueueError(reason.to_owned().into()));
+    batch.iter().map(failure).collect()
 }
 
 #[async_trait]
@@ -93,6 +177,14 @@ impl TaskQueue for SqsTaskQueue {
             .await
             .map(drop)
             .map_err(|error| QueueError(Box::new(error)))
+    }
+
+    async fn send_all(&self, messages: &[Outgoing]) -> Vec<Result<(), QueueError>> {
+        let mut outcomes = Vec::new();
+        for batch in messages.chunks(MOST_IN_BATCH) {
+            outcomes.extend(self.send_batch(batch).await);
+        }
+        outcomes
     }
 
     async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError> {

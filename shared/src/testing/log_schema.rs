@@ -109,6 +109,10 @@ const NUMBERS: &[&str] = &[
     "unclaimed",
     "moved_on",
     "failed",
+    "accepted",
+    "not_tried",
+    "listed",
+    "changed",
     "overdue",
     "oldest_overdue_ms",
     "deleted",
@@ -120,7 +124,7 @@ const NUMBERS: &[&str] = &[
     "bound_micro_usd",
 ];
 
-const FLAGS: &[&str] = &["is_error", "unfinished", "idempotency_key"];
+const FLAGS: &[&str] = &["is_error", "unfinished", "idempotency_key", "dry_run"];
 
 /// The status of a task is a text, the status of an HTTP response a number.
 const EITHER: &[&str] = &["status"];

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use shared::app::{AppError, NewTask, RunError, RunOutcome};
-use shared::domain::{AgentId, Invalid, TaskStatus};
+use shared::domain::{AgentId, Invalid, Task, TaskId, TaskStatus};
 use shared::ports::TaskStore;
-use shared::testing::{Faults, When, samples};
+use shared::testing::{Call, Faults, When, samples};
 
 use crate::lines::{hear, lines, of_line};
 use crate::world::World;
@@ -252,4 +252,35 @@ async fn the_same_submission_after_its_moment_is_the_same_task() {
         .await
         .unwrap();
     assert_eq!(again.id(), task.id());
+}
+
+#[tokio::test]
+async fn a_batch_is_accepted_although_a_message_can_not_be_sent() {
+    let world = World::new().await;
+    let faults = Faults::default();
+    faults.fail_at_nth(Call::Send, 2, When::Before);
+    let new = ["k1", "k2", "k3"].map(|key| keyed(world.new_task("hello"), key));
+    let tasks = world.tasks_failing(&faults);
+    let outcomes = tasks.submit_tasks(world.tenant(), new.to_vec()).await;
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| matches!(outcome, Some(Ok(_))))
+    );
+    assert_eq!(world.queue.sent().len(), 2);
+    world.pass(1);
+    let again = world
+        .tasks()
+        .submit_tasks(world.tenant(), new.to_vec())
+        .await;
+    let ids = |outcomes: Vec<Option<Result<Task, AppError>>>| -> Vec<TaskId> {
+        outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap().unwrap().id())
+            .collect()
+    };
+    assert_eq!(ids(again), ids(outcomes));
+    assert_eq!(world.queue.sent().len(), 2);
+    world.pass(59);
+    assert_eq!(world.sweep().await.unwrap().resent, 3);
 }

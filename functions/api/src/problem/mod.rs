@@ -1,5 +1,7 @@
 //! Failures as RFC 9457 problem documents. Only this file maps failures to status codes.
 
+mod entry;
+
 use std::sync::Arc;
 
 use axum::Json;
@@ -10,6 +12,8 @@ use shared::app::{AppError, Missing};
 use shared::domain::agent_head::MAX_ALIASES;
 use shared::domain::{AgentId, Causes, Invalid, Scope};
 use shared::ports::{SecretError, StoreError};
+
+pub(crate) use entry::{ErrorEntry, NOT_TRIED};
 
 /// What a client reads about every internal failure; the log has the details.
 const INTERNAL: &str =

@@ -22,6 +22,22 @@ pub(crate) struct FilterRequest {
 }
 
 impl FilterRequest {
+    /// Whether every task passes.
+    pub(super) const fn is_empty(&self) -> bool {
+        let Self {
+            status,
+            agent_id,
+            metadata,
+            created_from,
+            created_before,
+        } = self;
+        status.is_none()
+            && agent_id.is_none()
+            && metadata.is_none()
+            && created_from.is_none()
+            && created_before.is_none()
+    }
+
     /// The filter, or every rule that it breaks, with places relative to the filter.
     pub(super) fn filter(self) -> Result<TaskFilter, Vec<Invalid>> {
         let mut broken = Vec::new();

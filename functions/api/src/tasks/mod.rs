@@ -1,5 +1,7 @@
 //! `/v1/tasks`.
 
+mod batch;
+mod bulk;
 mod execute;
 mod filter;
 mod lifecycle;
@@ -25,6 +27,8 @@ use crate::problem::Problem;
 use crate::query::{ListResponse, Params, refused};
 use crate::time::whole_seconds;
 use crate::trace::Trace;
+pub(crate) use batch::submit_tasks;
+pub(crate) use bulk::{cancel_tasks, retry_tasks};
 pub(crate) use execute::execute_agent;
 use filter::FilterRequest;
 pub(crate) use lifecycle::{

@@ -18,15 +18,15 @@ use crate::time::parse_rfc3339;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SubmitTaskRequest {
-    agent_id: Option<String>,
-    agent_version: Option<u32>,
-    alias: Option<String>,
-    input: Option<String>,
-    cache: Option<String>,
-    max_age_seconds: Option<u32>,
-    limits: Option<Object<LimitsEntry>>,
-    metadata: Option<BTreeMap<String, String>>,
-    not_before: Option<String>,
+    pub(super) agent_id: Option<String>,
+    pub(super) agent_version: Option<u32>,
+    pub(super) alias: Option<String>,
+    pub(super) input: Option<String>,
+    pub(super) cache: Option<String>,
+    pub(super) max_age_seconds: Option<u32>,
+    pub(super) limits: Option<Object<LimitsEntry>>,
+    pub(super) metadata: Option<BTreeMap<String, String>>,
+    pub(super) not_before: Option<String>,
 }
 
 /// The body of `POST /v1/agents/{id}/execute`.
@@ -156,6 +156,18 @@ impl SubmitTaskRequest {
         trace: Option<TraceHeader>,
     ) -> Result<NewTask, Problem> {
         let mut broken = Broken::default();
+        let new = self.read(&mut broken, access);
+        let idempotency_key = broken.keep(idempotency_key(headers));
+        let new = new.zip(idempotency_key);
+        broken.finish(new.map(|(new, idempotency_key)| NewTask {
+            idempotency_key,
+            trace,
+            ..new
+        }))
+    }
+
+    /// The new task that the body describes; notes every rule that it breaks.
+    pub(super) fn read(self, broken: &mut Broken, access: &Access) -> Option<NewTask> {
         let agent = broken.keep(required("/agent_id", self.agent_id).and_then(|id| {
             id.parse()
                 .map_err(|_| Invalid::new("/agent_id", "must be an id of the form agt_…"))
@@ -176,26 +188,15 @@ impl SubmitTaskRequest {
         let metadata = broken.keep_all(metadata).unwrap_or_default();
         let not_before = self.not_before.as_deref().map(not_before).transpose();
         let not_before = broken.keep(not_before).flatten();
-        let idempotency_key = broken.keep(idempotency_key(headers));
-        let new = match (agent, version, input, idempotency_key) {
-            (Some(agent), Some(version), Some(input), Some(idempotency_key)) => {
-                let limits = changes(self.limits, access);
-                Some(NewTask {
-                    agent,
-                    version,
-                    input,
-                    cache_use,
-                    limits,
-                    metadata,
-                    not_before,
-                    key: access.key,
-                    idempotency_key,
-                    trace,
-                })
-            }
-            _ => None,
-        };
-        broken.finish(new)
+        Some(NewTask {
+            version: version?,
+            cache_use,
+            limits: changes(self.limits, access),
+            metadata,
+            not_before,
+            key: access.key,
+            ..NewTask::of(agent?, input?)
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::platform::{AGENT, Answer, Platform};
 /// A route under `/v1`: its method, its path, a body that it accepts, and the scope that it needs.
 struct Route(&'static str, &'static str, &'static str, Scope);
 
-const ROUTES: [Route; 41] = [
+const ROUTES: [Route; 44] = [
     Route("POST", "/v1/agents", AGENT, Scope::AgentsWrite),
     Route("GET", "/v1/agents/{agent}", "", Scope::AgentsRead),
     Route("GET", "/v1/agents", "", Scope::AgentsRead),
@@ -59,6 +59,24 @@ const ROUTES: [Route; 41] = [
     Route("POST", "/v1/tasks", SUBMISSION, Scope::TasksSubmit),
     Route("GET", "/v1/tasks/{task}", "", Scope::TasksRead),
     Route("DELETE", "/v1/tasks/{task}", "", Scope::TasksSubmit),
+    Route(
+        "POST",
+        "/v1/tasks/batch",
+        r#"{"tasks":[{"agent_id":"{agent}","input":"hello"}]}"#,
+        Scope::TasksSubmit,
+    ),
+    Route(
+        "POST",
+        "/v1/tasks/cancel",
+        r#"{"filter":{"agent_id":"{agent}"}}"#,
+        Scope::TasksSubmit,
+    ),
+    Route(
+        "POST",
+        "/v1/tasks/retry",
+        r#"{"filter":{"agent_id":"{agent}"}}"#,
+        Scope::TasksSubmit,
+    ),
     Route("GET", "/v1/tasks", "", Scope::TasksRead),
     Route("GET", "/v1/tasks/{task}/history", "", Scope::TasksRead),
     Route("GET", "/v1/tasks/{task}/output", "", Scope::TasksRead),

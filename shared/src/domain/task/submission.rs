@@ -103,6 +103,14 @@ impl Task {
         self
     }
 
+    /// How long after its submission the new task begins.
+    pub fn begins_after(&self) -> Duration {
+        match &self.progress.state {
+            TaskState::Waiting { wait, .. } => wait.until.since(self.spec.created_at),
+            _ => Duration::ZERO,
+        }
+    }
+
     /// After which delay the message with which a worker begins the new task is delivered; `None`
     /// if the watchdog sends it, because the task begins later than a message can.
     pub fn first_message(&self) -> Option<Duration> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Broken, Check, Outcome, holds, same};
-use crate::ports::{Backlog, TaskMessage, TaskQueue};
+use crate::domain::TraceHeader;
+use crate::ports::{Backlog, Outgoing, TaskMessage, TaskQueue};
 use crate::testing::{Delivery, MemoryQueue, samples};
 
 /// The end of a queue at which messages come out; in production that is the platform's, not ours.
@@ -32,6 +33,9 @@ pub(super) const CHECKS: &[Check<Queue>] = &[
     }),
     ("what is sent is received as it was", |q| {
         Box::pin(round_trip(q))
+    }),
+    ("a batch is received whole, with traces and delays", |q| {
+        Box::pin(batch(q))
     }),
     ("a message carries its task's trace", |q| Box::pin(trace(q))),
     ("a message is in its tenant's group", |q| Box::pin(group(q))),
@@ -85,6 +89,35 @@ async fn round_trip((queue, inbox): Queue) -> Outcome {
     sent.sort();
     received.sort();
     same(&received, &sent)
+}
+
+async fn batch((queue, inbox): Queue) -> Outcome {
+    let trace: TraceHeader =
+        "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1".parse()?;
+    let outgoing = |place: u64| Outgoing {
+        message: samples::message(),
+        trace: Some(trace.clone()),
+        delay: Duration::from_mins(if place == 3 { 10 } else { 0 }),
+    };
+    let messages: Vec<Outgoing> = (0..23).map(outgoing).collect();
+    let sent = queue.send_all(&messages).await;
+    same(&sent.iter().filter(|outcome| outcome.is_ok()).count(), &23)?;
+    let mut received = Vec::new();
+    for _ in 0..22 {
+        let delivery = expect(&*inbox).await?;
+        same(&delivery.trace, &Some(trace.clone()))?;
+        received.push(delivery.body);
+    }
+    same(&inbox.receive().await?, &None)?;
+    let mut expected: Vec<String> = messages
+        .iter()
+        .filter(|outgoing| outgoing.delay.is_zero())
+        .map(|outgoing| outgoing.message.to_body())
+        .collect();
+    received.sort();
+    expected.sort();
+    same(&received, &expected)?;
+    same(&queue.send_all(&[]).await.len(), &0)
 }
 
 async fn trace((queue, inbox): Queue) -> Outcome {

@@ -1,5 +1,7 @@
 //! `/v1/tasks`.
 
+mod batch;
+mod bulk;
 mod execute;
 mod lists;
 mod submission;
