@@ -131,7 +131,11 @@ lint-python: install-lint ## Lints and format of the scripts in local/
 commits: python ## Subjects of the newest commits: `scope: Imperative sentence`, at most 72 characters
 	@$(PYTHON) local/commits.py
 
-.PHONY: dashboard pictures
+.PHONY: openapi dashboard pictures
+openapi: ## Write docs/openapi.json anew, after a change of a route, a request or a response
+	@cargo test --workspace --test routes the_committed_document_is_that_of_the_code >/dev/null 2>&1 || true
+	cp target/tmp/openapi.json docs/openapi.json
+
 pictures: install-run ## Draw the pictures of `make demo`, `make trace` and `make logs` in docs/ again
 	@$(STACK) pictures
 

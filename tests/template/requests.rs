@@ -32,6 +32,7 @@ fn requests_without_a_key_have_limits_of_their_own() {
             "$default",
             "ANY /v1/{proxy+}",
             "GET /healthz",
+            "GET /openapi.json",
             "GET /readyz"
         ])
     );

@@ -7,19 +7,26 @@ use serde::{Deserialize, Serialize};
 use shared::app::{AppError, each_in_time};
 use shared::domain::TaskId;
 use tracing::{Instrument, field};
+use utoipa::ToSchema;
 
 use crate::Api;
 use crate::auth::{Caller, DeadLetters};
 use crate::body::{Body, Broken, counted, required};
+use crate::openapi::values;
 use crate::path::PathId;
 use crate::problem::{NOT_TRIED, Problem};
-use crate::query::{ListResponse, Params};
+use crate::query::{ListResponse, PageParams, Params};
 use crate::tasks::{TaskResponse, TaskSummaryResponse};
 
 /// The most tasks that one request redrives.
 const MAX_IDS: usize = 100;
 
-/// `GET /v1/dead-letters?limit=&cursor=`: the tenant's dead-lettered tasks, newest first.
+/// Lists the dead letters, newest first.
+#[utoipa::path(
+    get, path = "/v1/dead-letters",
+    params(PageParams),
+    responses((status = 200, body = ListResponse<TaskSummaryResponse>))
+)]
 pub(crate) async fn list_dead_letters(
     State(api): State<Api>,
     Caller { access, .. }: Caller<DeadLetters>,
@@ -32,8 +39,14 @@ pub(crate) async fn list_dead_letters(
     )))
 }
 
-/// `POST /v1/dead-letters/{id}/redrive`: a dead-lettered task continues after its last recorded
-/// step.
+/// Continues a dead letter after its last recorded step.
+#[utoipa::path(
+    post, path = "/v1/dead-letters/{id}/redrive",
+    responses(
+        (status = 202, body = TaskResponse),
+        (status = 409, description = "The task is no dead letter."),
+    )
+)]
 pub(crate) async fn redrive(
     State(api): State<Api>,
     Caller { access, .. }: Caller<DeadLetters>,
@@ -46,22 +59,33 @@ pub(crate) async fn redrive(
 }
 
 /// The body of `POST /v1/dead-letters/redrive`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RedriveRequest, examples(json!({ "ids": ["tsk_01a20340-4163-7960-b3c7-2b064fae521b"] })))]
 pub(crate) struct RedriveRequest {
+    /// Ids of tasks. What is none gets the outcome `not_found`.
+    #[schema(value_type = Vec<String>, min_items = 1, max_items = 100)]
     ids: Option<Vec<String>>,
 }
 
 /// The outcome of one redrive of several.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Redriven)]
 pub(crate) struct RedrivenResponse {
     id: String,
     redriven: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = values::ProblemCode)]
     error: Option<&'static str>,
 }
 
-/// `POST /v1/dead-letters/redrive`: redrives several tasks. Each has its own outcome.
+/// Continues several dead letters.
+///
+/// Each has its own outcome.
+#[utoipa::path(
+    post, path = "/v1/dead-letters/redrive",
+    responses((status = 200, body = ListResponse<RedrivenResponse>))
+)]
 pub(crate) async fn redrive_many(
     State(api): State<Api>,
     Caller { access, .. }: Caller<DeadLetters>,

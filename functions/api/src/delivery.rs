@@ -11,7 +11,10 @@ use std::mem::take;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::{IntoParams, ToSchema};
 
+use crate::openapi::parameters::number;
 use crate::problem::Problem;
 use crate::query::{Params, refused};
 
@@ -195,8 +198,23 @@ impl TextRange {
     }
 }
 
+/// The parameters of a part of a text.
+pub(crate) enum RangeParams {}
+
+impl IntoParams for RangeParams {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let (least, most) = (MIN_PART_BYTES as u64, MAX_PART_BYTES as u64);
+        let offset = "Where the part begins, in bytes: 0 or a `next_offset`.";
+        vec![
+            number("offset", offset, 0..=u64::MAX, 0),
+            number("limit", "The most bytes of the part.", least..=most, most),
+        ]
+    }
+}
+
 /// A part of a text; `next_offset` is null in the last.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = TextPart)]
 pub(crate) struct TextResponse {
     text: String,
     offset: usize,

@@ -3,6 +3,33 @@
 use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
+use utoipa::IntoParams;
+use utoipa::openapi::ObjectBuilder;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+
+use crate::openapi::parameters::header;
+
+/// The header `If-Match` of a request.
+pub(crate) enum IfMatch {}
+
+/// The header `If-None-Match` of a request.
+pub(crate) enum IfNoneMatch {}
+
+impl IntoParams for IfMatch {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description =
+            "The `ETag` of what the client has read, or `*`. Without it, any version is changed.";
+        vec![header("If-Match", description, ObjectBuilder::new())]
+    }
+}
+
+impl IntoParams for IfNoneMatch {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description =
+            "The `ETag` of what the client has. The response is a `304` if that is still so.";
+        vec![header("If-None-Match", description, ObjectBuilder::new())]
+    }
+}
 
 /// The tag of a representation: a text in quotes.
 pub(crate) struct EntityTag(String);

@@ -12,30 +12,41 @@ use shared::domain::{
     Timestamp,
 };
 use shared::ports::ListedKey;
+use utoipa::ToSchema;
 
 use crate::Api;
 use crate::auth::{Caller, Keys};
 use crate::body::{Body, Broken, Object, OptionalBody, counted, not_null, required};
+use crate::openapi::values;
 use crate::path::PathId;
 use crate::problem::Problem;
-use crate::query::{ListResponse, Params};
+use crate::query::{ListResponse, PageParams, Params};
 use crate::time::{date, parse_rfc3339, rfc3339};
 
 /// The body of a request that creates a key.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "name": "reader", "scopes": ["tasks:read"] })))]
 pub(crate) struct CreateKeyRequest {
+    #[schema(value_type = values::Name)]
     name: Option<String>,
+    /// Only scopes that the caller's key has.
+    #[schema(value_type = Vec<values::Scope>, min_items = 1, max_items = 8)]
     scopes: Option<Vec<String>>,
+    /// A moment in the future; null for never.
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
+    #[schema(value_type = Option<RateEntry>)]
     limits: Option<Object<RateEntry>>,
 }
 
 /// The limits of a key or a tenant in a body. Null is none.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RateChange)]
 pub(crate) struct RateEntry {
     #[serde(default)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 100_000)]
     requests_per_minute: Patch<u32>,
 }
 
@@ -50,7 +61,8 @@ impl RateEntry {
 }
 
 /// The limits of a key or a tenant; null is none.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rate)]
 pub(crate) struct RateResponse {
     requests_per_minute: Option<u32>,
 }
@@ -64,22 +76,32 @@ impl From<Option<RequestRate>> for RateResponse {
 }
 
 /// The body of `PATCH /v1/keys/{id}`: a merge patch (RFC 7396).
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "name": "writer", "limits": { "requests_per_minute": 60 } })))]
 pub(crate) struct ChangeKeyRequest {
     #[serde(default)]
+    #[schema(value_type = values::Name)]
     name: Patch<String>,
+    /// Only scopes that the caller's key has.
     #[serde(default)]
+    #[schema(value_type = Vec<values::Scope>, min_items = 1, max_items = 8)]
     scopes: Patch<Vec<String>>,
+    /// A moment in the future; null for never.
     #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Patch<String>,
+    #[schema(value_type = Option<RateEntry>)]
     limits: Option<Object<RateEntry>>,
 }
 
 /// The body of `POST /v1/keys/{id}/rotate`, which may be left out.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "grace_seconds": 600 })))]
 pub(crate) struct RotateKeyRequest {
+    /// For how long the earlier secret is accepted.
+    #[schema(minimum = 0, maximum = 604_800, default = 3_600)]
     grace_seconds: Option<u32>,
 }
 
@@ -144,24 +166,34 @@ fn moment(field: &str, text: &str) -> Result<Timestamp, Invalid> {
 }
 
 /// A key.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Key)]
 pub(crate) struct KeyResponse {
+    #[schema(value_type = values::KeyId)]
     id: String,
     name: String,
+    #[schema(value_type = Vec<values::Scope>)]
     scopes: Scopes,
     limits: RateResponse,
+    #[schema(value_type = values::Time)]
     created_at: String,
+    #[schema(value_type = Option<values::Time>)]
     expires_at: Option<String>,
+    #[schema(value_type = Option<values::Time>)]
     revoked_at: Option<String>,
     /// The day of the last use, in UTC.
+    #[schema(format = Date)]
     last_used_on: Option<String>,
 }
 
 /// A key with its token, which only this response shows.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = NewKey)]
 pub(crate) struct NewKeyResponse {
     #[serde(flatten)]
     key: KeyResponse,
+    /// The API key. Nobody can read it again.
+    #[schema(pattern = "^agk_[a-z2-7]{12}_[0-9A-Za-z]+_[0-9A-Za-z]+$")]
     token: String,
 }
 
@@ -201,7 +233,16 @@ impl From<&ListedKey> for KeyResponse {
     }
 }
 
-/// `POST /v1/keys`: creates a key of the caller's tenant.
+/// Creates a key of the caller's tenant.
+///
+/// Only this response shows the key, in `token`.
+#[utoipa::path(
+    post, path = "/v1/keys",
+    responses(
+        (status = 201, body = NewKeyResponse, headers(("Location"))),
+        (status = 409, description = "The tenant has as many keys as it may have."),
+    )
+)]
 pub(crate) async fn create_key(
     State(api): State<Api>,
     Caller { access, .. }: Caller<Keys>,
@@ -213,7 +254,12 @@ pub(crate) async fn create_key(
     Ok(NewKeyResponse::created(new))
 }
 
-/// `GET /v1/keys?limit=&cursor=`: the keys of the caller's tenant.
+/// Lists the keys of the caller's tenant, revoked keys too.
+#[utoipa::path(
+    get, path = "/v1/keys",
+    params(PageParams),
+    responses((status = 200, body = ListResponse<KeyResponse>))
+)]
 pub(crate) async fn list_keys(
     State(api): State<Api>,
     Caller { access, .. }: Caller<Keys>,
@@ -225,7 +271,8 @@ pub(crate) async fn list_keys(
     Ok(Json(ListResponse::from(keys)))
 }
 
-/// `GET /v1/keys/{id}`: one of them.
+/// Reads a key.
+#[utoipa::path(get, path = "/v1/keys/{id}", responses((status = 200, body = KeyResponse)))]
 pub(crate) async fn find_key(
     State(api): State<Api>,
     Caller { access, .. }: Caller<Keys>,
@@ -237,7 +284,14 @@ pub(crate) async fn find_key(
     Ok(Json(KeyResponse::from(&found)))
 }
 
-/// `PATCH /v1/keys/{id}`: changes its name, scopes or expiry.
+/// Changes a key's name, scopes, expiry or limits.
+#[utoipa::path(
+    patch, path = "/v1/keys/{id}",
+    responses(
+        (status = 200, body = KeyResponse),
+        (status = 409, description = "The key is revoked."),
+    )
+)]
 pub(crate) async fn change_key(
     State(api): State<Api>,
     Caller { access, .. }: Caller<Keys>,
@@ -250,7 +304,16 @@ pub(crate) async fn change_key(
     Ok(Json(KeyResponse::from(&changed)))
 }
 
-/// `POST /v1/keys/{id}/rotate`: gives it another secret, and accepts the earlier one for a while.
+/// Gives a key another secret.
+///
+/// Only this response shows the new key, in `token`. The earlier one is accepted for a while.
+#[utoipa::path(
+    post, path = "/v1/keys/{id}/rotate",
+    responses(
+        (status = 200, body = NewKeyResponse),
+        (status = 409, description = "The key is revoked."),
+    )
+)]
 pub(crate) async fn rotate_key(
     State(api): State<Api>,
     Caller { access, .. }: Caller<Keys>,
@@ -267,7 +330,8 @@ pub(crate) async fn rotate_key(
     Ok(Json(NewKeyResponse::new(rotated)))
 }
 
-/// `DELETE /v1/keys/{id}`: revokes it.
+/// Revokes a key.
+#[utoipa::path(delete, path = "/v1/keys/{id}", responses((status = 200, body = KeyResponse)))]
 pub(crate) async fn revoke_key(
     State(api): State<Api>,
     Caller { access, .. }: Caller<Keys>,

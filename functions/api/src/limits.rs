@@ -3,15 +3,24 @@
 use serde::{Deserialize, Serialize};
 use shared::app::Access;
 use shared::domain::{LimitBound, LimitChanges, Limits, OnLimit, Scope};
+use utoipa::ToSchema;
+
+use crate::openapi::values;
 
 /// The limits that a body changes. An absent limit stays.
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = LimitChanges)]
 pub(crate) struct LimitsEntry {
+    #[schema(minimum = 10, maximum = 86_400)]
     timeout_seconds: Option<u32>,
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_cost_micro_usd: Option<u64>,
+    #[schema(minimum = 1, maximum = 1_000)]
     max_steps: Option<u32>,
+    #[schema(minimum = 0, maximum = 1_000)]
     max_tool_calls: Option<u32>,
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_tokens: Option<u64>,
 }
 
@@ -42,7 +51,8 @@ impl LimitsEntry {
 }
 
 /// All limits; null for a limit that is not set.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Limits)]
 pub(crate) struct LimitsResponse {
     max_output_tokens: u32,
     timeout_seconds: u32,
@@ -51,6 +61,7 @@ pub(crate) struct LimitsResponse {
     max_tool_calls: u32,
     max_tokens: Option<u64>,
     input_timeout_seconds: u32,
+    #[schema(value_type = values::OnLimit)]
     on_limit: OnLimit,
 }
 

@@ -5,14 +5,17 @@ use axum::extract::State;
 use serde::Serialize;
 use shared::app::{Catalog, ListedModel, LongPrompt, Prices, SamplingUse};
 use shared::domain::{Provider, ReasoningEffort};
+use utoipa::ToSchema;
 
 use crate::Api;
 use crate::auth::{AgentsRead, Caller};
+use crate::openapi::values;
 use crate::problem::Problem;
 use crate::query::Params;
 
 /// The models that have a price, and all providers. A provider may serve other models too.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Models)]
 pub(crate) struct ModelsResponse {
     data: Vec<ListedModelResponse>,
     next_cursor: Option<String>,
@@ -20,26 +23,37 @@ pub(crate) struct ModelsResponse {
     prices_version: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AvailableProvider)]
 struct ProviderResponse {
+    #[schema(value_type = values::Provider)]
     provider: &'static str,
     available: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListedModel)]
 struct ListedModelResponse {
+    #[schema(value_type = values::Provider)]
     provider: &'static str,
     model: String,
+    /// Whether this deployment has a key for the provider, or another address of it.
     available: bool,
     micro_usd_per_million_tokens: PricesResponse,
+    /// The prices of a call with more input.
     long_prompt: Option<LongPromptResponse>,
     context_window: Option<u32>,
     max_output_tokens: Option<u32>,
+    /// The values of `reasoning_effort` that it accepts; empty if it does not reason.
+    #[schema(value_type = Option<Vec<values::ReasoningEffort>>)]
     reasoning_efforts: Option<&'static [ReasoningEffort]>,
+    /// Whether it accepts `temperature` and `top_p`.
+    #[schema(value_type = values::SamplingUse)]
     sampling: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Prices)]
 struct PricesResponse {
     input: u32,
     cache_read: u32,
@@ -47,13 +61,17 @@ struct PricesResponse {
     output: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LongPrompt)]
 struct LongPromptResponse {
     over_input_tokens: u64,
     micro_usd_per_million_tokens: PricesResponse,
 }
 
-/// `GET /v1/models`: all models of the price table; they fit into one page.
+/// Lists the models that have a price, and all providers.
+///
+/// They fit into one page.
+#[utoipa::path(get, path = "/v1/models", responses((status = 200, body = ModelsResponse)))]
 pub(crate) async fn list_models(
     State(api): State<Api>,
     _caller: Caller<AgentsRead>,

@@ -7,8 +7,11 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use serde::Serialize;
 use shared::ports::{Page, PageRequest};
+use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::delivery::{LongText, LongTexts};
+use crate::openapi::parameters::{number, text};
 use crate::problem::{BrokenRule, Problem};
 
 const DEFAULT_LIMIT: u32 = 20;
@@ -70,13 +73,28 @@ impl Params {
     }
 }
 
+/// The parameters of every list.
+pub(crate) enum PageParams {}
+
+impl IntoParams for PageParams {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let limit = "The most entries of the page.";
+        let cursor = "A `next_cursor` of this list. The list begins at the start without it.";
+        vec![
+            number("limit", limit, 1..=MAX_LIMIT, DEFAULT_LIMIT),
+            text("cursor", cursor),
+        ]
+    }
+}
+
 /// Refuses the parameter `name`.
 pub(crate) fn refused(name: &str, reason: &str) -> Problem {
     Problem::validation_failed([BrokenRule::in_parameter(name, reason)])
 }
 
 /// A page of a list; `next_cursor` is null on the last.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = List)]
 pub(crate) struct ListResponse<T> {
     data: Vec<T>,
     next_cursor: Option<String>,

@@ -8,38 +8,49 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use shared::app::{RenewedSeals, TenantChanges};
 use shared::domain::{Invalid, Patch, Tenant, TenantId, TenantStatus};
+use utoipa::ToSchema;
 
 use crate::Api;
 use crate::auth::{Caller, Operator};
 use crate::body::{Body, Broken, Object, named, not_null, required};
 use crate::keys::{CreateKeyRequest, NewKeyResponse, RateEntry, RateResponse};
+use crate::openapi::values;
 use crate::path::PathId;
 use crate::problem::Problem;
-use crate::query::{ListResponse, Params};
+use crate::query::{ListResponse, PageParams, Params};
 use crate::time::rfc3339;
 
 /// The body of `POST /v1/tenants`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "id": "search-team" })))]
 pub(crate) struct CreateTenantRequest {
+    #[schema(value_type = values::TenantId)]
     id: Option<String>,
 }
 
 /// The body of `PATCH /v1/tenants/{id}`: a merge patch (RFC 7396).
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "limits": { "requests_per_minute": 600 } })))]
 pub(crate) struct ChangeTenantRequest {
     #[serde(default)]
+    #[schema(value_type = values::TenantStatus)]
     status: Patch<String>,
+    #[schema(value_type = Option<RateEntry>)]
     limits: Option<Object<RateEntry>>,
 }
 
 /// A tenant.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Tenant)]
 pub(crate) struct TenantResponse {
+    #[schema(value_type = values::TenantId)]
     id: String,
+    #[schema(value_type = values::TenantStatus)]
     status: TenantStatus,
     limits: RateResponse,
+    #[schema(value_type = values::Time)]
     created_at: String,
 }
 
@@ -54,7 +65,14 @@ impl From<&Tenant> for TenantResponse {
     }
 }
 
-/// `POST /v1/tenants`: creates a tenant.
+/// Creates a tenant.
+#[utoipa::path(
+    post, path = "/v1/tenants",
+    responses(
+        (status = 201, body = TenantResponse, headers(("Location"))),
+        (status = 409, description = "The id is taken."),
+    )
+)]
 pub(crate) async fn create_tenant(
     State(api): State<Api>,
     _caller: Caller<Operator>,
@@ -77,7 +95,12 @@ pub(crate) async fn create_tenant(
     ))
 }
 
-/// `GET /v1/tenants?limit=&cursor=`: all tenants but the deployment's own.
+/// Lists all tenants but the deployment's own.
+#[utoipa::path(
+    get, path = "/v1/tenants",
+    params(PageParams),
+    responses((status = 200, body = ListResponse<TenantResponse>))
+)]
 pub(crate) async fn list_tenants(
     State(api): State<Api>,
     _caller: Caller<Operator>,
@@ -90,7 +113,8 @@ pub(crate) async fn list_tenants(
     )))
 }
 
-/// `GET /v1/tenants/{id}`: one of them.
+/// Reads a tenant.
+#[utoipa::path(get, path = "/v1/tenants/{id}", responses((status = 200, body = TenantResponse)))]
 pub(crate) async fn find_tenant(
     State(api): State<Api>,
     _caller: Caller<Operator>,
@@ -102,7 +126,8 @@ pub(crate) async fn find_tenant(
     Ok(Json(TenantResponse::from(&tenant)))
 }
 
-/// `PATCH /v1/tenants/{id}`: changes its status or limits.
+/// Changes a tenant's status or limits.
+#[utoipa::path(patch, path = "/v1/tenants/{id}", responses((status = 200, body = TenantResponse)))]
 pub(crate) async fn change_tenant(
     State(api): State<Api>,
     _caller: Caller<Operator>,
@@ -123,8 +148,17 @@ pub(crate) async fn change_tenant(
     Ok(Json(TenantResponse::from(&tenant)))
 }
 
-/// `POST /v1/tenants/{id}/keys`: creates a key of that tenant, such as its first one.
-pub(crate) async fn create_key(
+/// Creates a key of a tenant, such as its first one.
+///
+/// Only this response shows the key, in `token`.
+#[utoipa::path(
+    post, path = "/v1/tenants/{id}/keys",
+    responses(
+        (status = 201, body = NewKeyResponse, headers(("Location"))),
+        (status = 409, description = "The tenant has as many keys as it may have."),
+    )
+)]
+pub(crate) async fn create_tenant_key(
     State(api): State<Api>,
     _caller: Caller<Operator>,
     PathId(id): PathId<TenantId>,
@@ -137,14 +171,19 @@ pub(crate) async fn create_key(
 }
 
 /// What a page of renewed seals was.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RenewedSeals)]
 pub(crate) struct RenewedSealsResponse {
     renewed: u32,
     next_cursor: Option<String>,
 }
 
-/// `POST /v1/keys/renew-seals?limit=&cursor=`: seals the keys of a page of tenants with the
-/// present pepper.
+/// Seals the keys of a page of tenants with the present pepper.
+#[utoipa::path(
+    post, path = "/v1/keys/renew-seals",
+    params(PageParams),
+    responses((status = 200, body = RenewedSealsResponse))
+)]
 pub(crate) async fn renew_key_seals(
     State(api): State<Api>,
     _caller: Caller<Operator>,

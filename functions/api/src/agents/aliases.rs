@@ -6,29 +6,39 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use shared::domain::{AgentId, AliasName, AliasSet};
 use shared::ports::Page;
+use utoipa::ToSchema;
 
 use crate::Api;
 use crate::auth::{AgentsRead, AgentsWrite, Caller};
 use crate::body::{Body, Broken, required};
+use crate::openapi::values;
 use crate::path::{PathAlias, PathId};
 use crate::problem::Problem;
 use crate::query::{ListResponse, Params};
 
 /// The body of `PUT /v1/agents/{id}/aliases/{name}`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "version": 1 })))]
 pub(crate) struct SetAliasRequest {
+    #[schema(value_type = values::Number)]
     version: Option<u32>,
 }
 
 /// An alias and the version that it names.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Alias)]
 pub(crate) struct AliasResponse {
+    #[schema(value_type = values::AliasName)]
     name: AliasName,
     version: u32,
 }
 
-/// `GET /v1/agents/{id}/aliases`: all aliases of the agent, by their names.
+/// Lists all aliases of an agent, by their names.
+#[utoipa::path(
+    get, path = "/v1/agents/{id}/aliases",
+    responses((status = 200, body = ListResponse<AliasResponse>))
+)]
 pub(crate) async fn list_aliases(
     State(api): State<Api>,
     Caller { access, .. }: Caller<AgentsRead>,
@@ -45,7 +55,11 @@ pub(crate) async fn list_aliases(
     })))
 }
 
-/// `GET /v1/agents/{id}/aliases/{name}`: the version that the alias names.
+/// Reads the version that an alias names.
+#[utoipa::path(
+    get, path = "/v1/agents/{id}/aliases/{name}",
+    responses((status = 200, body = AliasResponse))
+)]
 pub(crate) async fn find_alias(
     State(api): State<Api>,
     Caller { access, .. }: Caller<AgentsRead>,
@@ -57,7 +71,15 @@ pub(crate) async fn find_alias(
     Ok(Json(AliasResponse { name, version }))
 }
 
-/// `PUT /v1/agents/{id}/aliases/{name}`: has the alias name a version.
+/// Has an alias name a version.
+#[utoipa::path(
+    put, path = "/v1/agents/{id}/aliases/{name}",
+    responses(
+        (status = 200, body = AliasResponse, description = "The alias was there, and names this version now."),
+        (status = 201, body = AliasResponse),
+        (status = 409, description = "The agent has as many aliases as it may have."),
+    )
+)]
 pub(crate) async fn set_alias(
     State(api): State<Api>,
     Caller { access, .. }: Caller<AgentsWrite>,
@@ -80,7 +102,8 @@ pub(crate) async fn set_alias(
     Ok((status, Json(AliasResponse { name, version })))
 }
 
-/// `DELETE /v1/agents/{id}/aliases/{name}`: removes the alias.
+/// Removes an alias.
+#[utoipa::path(delete, path = "/v1/agents/{id}/aliases/{name}", responses((status = 204)))]
 pub(crate) async fn remove_alias(
     State(api): State<Api>,
     Caller { access, .. }: Caller<AgentsWrite>,

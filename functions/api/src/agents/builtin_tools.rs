@@ -5,23 +5,35 @@ use shared::domain::tool_rules::MAX_HOSTS;
 use shared::domain::{
     BuiltinTool, HostPattern, HttpMethod, HttpRules, Invalid, Schemes, ToolDefinition,
 };
+use utoipa::ToSchema;
 
 use crate::body::{Broken, Object, counted, named, required};
+use crate::openapi::values;
 
 /// The most entries that are read. More entries would have a tool twice.
 const MAX_ENTRIES: usize = 8;
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH or DELETE";
 
-/// One built-in tool, and its settings.
-#[derive(Deserialize)]
+/// One built-in tool, and its settings. Only `http_request` has settings.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = BuiltinTool)]
 pub(super) struct BuiltinToolEntry {
+    #[schema(value_type = values::BuiltinToolName)]
     name: Option<String>,
+    /// Where requests may go.
+    #[schema(value_type = Option<Vec<values::HostPattern>>, min_items = 1, max_items = 32)]
     hosts: Option<Vec<String>>,
+    #[schema(default = false)]
     allow_http: Option<bool>,
+    #[schema(value_type = Option<Vec<values::HttpMethod>>, min_items = 1, max_items = 6)]
     methods: Option<Vec<String>>,
+    /// Where the response body is cut.
+    #[schema(minimum = 1_024, maximum = 2_097_152, default = 262_144)]
     max_response_bytes: Option<u32>,
+    /// For one request with its redirects.
+    #[schema(minimum = 1, maximum = 120, default = 20)]
     timeout_seconds: Option<u32>,
 }
 

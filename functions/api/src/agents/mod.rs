@@ -1,11 +1,11 @@
 //! `/v1/agents`.
 
-mod aliases;
+pub(crate) mod aliases;
 mod builtin_tools;
 mod patch;
 mod request;
 mod response;
-mod versions;
+pub(crate) mod versions;
 
 use axum::Json;
 use axum::extract::State;
@@ -18,17 +18,20 @@ use crate::Api;
 use crate::auth::{AgentsRead, AgentsWrite, Caller};
 use crate::body::{Body, MergePatch};
 use crate::delivery::{MAX_BODY_BYTES, fit};
-use crate::etag::{EntityTag, is_match};
+use crate::etag::{EntityTag, IfMatch, IfNoneMatch, is_match};
 use crate::json::{parse, value};
 use crate::path::PathId;
 use crate::problem::Problem;
-use crate::query::Params;
-pub(crate) use aliases::{find_alias, list_aliases, remove_alias, set_alias};
+use crate::query::{PageParams, Params};
+pub(crate) use patch::AgentPatch;
 use request::AgentRequest;
 use response::{AgentListResponse, AgentResponse};
-pub(crate) use versions::{find_version, list_versions};
 
-/// `POST /v1/agents`: creates an agent.
+/// Creates an agent.
+#[utoipa::path(
+    post, path = "/v1/agents",
+    responses((status = 201, body = AgentResponse, headers(("ETag"), ("Location"))))
+)]
 pub(crate) async fn create_agent(
     State(api): State<Api>,
     Caller { access, .. }: Caller<AgentsWrite>,
@@ -49,7 +52,12 @@ pub(crate) async fn create_agent(
     ))
 }
 
-/// `GET /v1/agents/{id}`: the agent's newest version.
+/// Reads an agent in its newest version.
+#[utoipa::path(
+    get, path = "/v1/agents/{id}",
+    params(IfNoneMatch),
+    responses((status = 200, body = AgentResponse, headers(("ETag"))), (status = 304, headers(("ETag"))))
+)]
 pub(crate) async fn find_agent(
     State(api): State<Api>,
     Caller { access, .. }: Caller<AgentsRead>,
@@ -63,8 +71,12 @@ pub(crate) async fn find_agent(
     Ok(tag(&agent).respond(&headers, shown))
 }
 
-/// `GET /v1/agents?limit=&cursor=`: the tenant's agents, oldest first, and the ids of agents that
-/// can't be read.
+/// Lists the agents, oldest first.
+#[utoipa::path(
+    get, path = "/v1/agents",
+    params(PageParams),
+    responses((status = 200, body = AgentListResponse))
+)]
 pub(crate) async fn list_agents(
     State(api): State<Api>,
     Caller { access, .. }: Caller<AgentsRead>,
@@ -76,7 +88,17 @@ pub(crate) async fn list_agents(
     Ok(Json(fit(AgentListResponse::from(agents), MAX_BODY_BYTES)))
 }
 
-/// `PATCH /v1/agents/{id}`: changes the agent by a JSON merge patch, if `If-Match` allows it.
+/// Changes an agent by a JSON merge patch (RFC 7396).
+///
+/// If its configuration changes, the agent has a new version.
+#[utoipa::path(
+    patch, path = "/v1/agents/{id}",
+    params(IfMatch),
+    responses(
+        (status = 200, body = AgentResponse, headers(("ETag"))),
+        (status = 412, description = "`If-Match` does not name the agent as it is."),
+    )
+)]
 pub(crate) async fn patch_agent(
     State(api): State<Api>,
     Caller { access, .. }: Caller<AgentsWrite>,
@@ -100,7 +122,10 @@ pub(crate) async fn patch_agent(
     Ok((headers, Json(AgentResponse::from(&agent))))
 }
 
-/// `DELETE /v1/agents/{id}`: archives the agent.
+/// Archives an agent.
+///
+/// It accepts no more tasks, is in no list, and cannot be changed or brought back.
+#[utoipa::path(delete, path = "/v1/agents/{id}", responses((status = 204)))]
 pub(crate) async fn archive_agent(
     State(api): State<Api>,
     Caller { access, .. }: Caller<AgentsWrite>,

@@ -3,8 +3,11 @@
 use serde_json::{Value, json};
 use shared::app::AgentDraft;
 use shared::domain::AgentHead;
+use utoipa::openapi::schema::{Object, OneOfBuilder, Type};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
-use super::request::{AgentRequest, switch};
+use super::request::{AgentRequest, CacheEntry, OutputSchemaEntry, switch};
 use super::response::AgentResponse;
 use crate::json::{merge, parse};
 use crate::problem::Problem;
@@ -13,6 +16,51 @@ const ENABLED: &str = "enabled";
 
 /// The members of a response that no body has.
 const READ_ONLY: [&str; 3] = ["id", "version", "created_at"];
+
+/// A merge patch of an agent: everything may be left out, and most may be null.
+pub(crate) enum AgentPatch {}
+
+impl PartialSchema for AgentPatch {
+    fn schema() -> RefOr<Schema> {
+        let mut agent = without_required::<AgentRequest>();
+        let mut output = without_required::<OutputSchemaEntry>();
+        // A patch of a schema is no schema.
+        output
+            .properties
+            .insert("schema".to_owned(), Object::new().into());
+        for (name, part) in [
+            ("output_schema", output),
+            ("cache", without_required::<CacheEntry>()),
+        ] {
+            let nullable = OneOfBuilder::new()
+                .item(part)
+                .item(ObjectBuilder::new().schema_type(Type::Null));
+            agent.properties.insert(name.to_owned(), nullable.into());
+        }
+        agent.examples = vec![json!({
+            "instructions": "Answer in two sentences.",
+            "retry": { "max_attempts": 5 },
+            "max_tokens": null,
+        })];
+        agent.into()
+    }
+}
+
+impl ToSchema for AgentPatch {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        AgentRequest::schemas(schemas);
+    }
+}
+
+/// The schema of the struct `T`, in which nothing is required.
+fn without_required<T: PartialSchema>() -> Object {
+    let mut object = match T::schema() {
+        RefOr::T(Schema::Object(object)) => object,
+        RefOr::T(_) | RefOr::Ref(_) => Object::new(),
+    };
+    object.required.clear();
+    object
+}
 
 /// The agent after the patch. What the patch does not name stays. A patch that sets only the switch
 /// is not checked by today's rules for agents: every agent can be stopped.

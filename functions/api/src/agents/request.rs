@@ -1,7 +1,7 @@
 //! The form of an agent in bodies: of `POST /v1/agents`, and of what a patch makes of an agent.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::app::AgentDraft;
 use shared::domain::chain::MAX_MODELS;
 use shared::domain::transcript::MAX_TOOLS;
@@ -11,78 +11,175 @@ use shared::domain::{
     OutputLimitField, OutputSchema, ReasoningEffort, RetryRules, Switch, Thousandths,
     ToolDefinition, ToolName, Transfer, Unlisted,
 };
+use utoipa::ToSchema;
 
 use super::builtin_tools::{BuiltinToolEntry, builtin_tools};
 use crate::body::{Broken, Object, counted, named, required};
+use crate::openapi::values;
 use crate::problem::Problem;
 
 /// An agent as a client wants it.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AgentRequest, examples(example))]
 pub(crate) struct AgentRequest {
+    /// `false` stops the agent.
+    #[schema(default = true)]
     enabled: Option<bool>,
+    #[schema(value_type = values::Name)]
     name: Option<String>,
+    /// The system prompt, up to 32 KiB.
+    #[schema(max_length = 32_768)]
     instructions: Option<String>,
+    /// The model chain. A model after the first one is used while those before it are unavailable.
+    #[schema(value_type = Vec<ModelEntry>, min_items = 1, max_items = 5)]
     models: Option<Vec<Object<ModelEntry>>>,
+    /// Tools that the client runs, 128 KiB together.
+    #[schema(value_type = Option<Vec<ToolEntry>>, max_items = 64)]
     tools: Option<Vec<Object<ToolEntry>>>,
+    /// Tools that the platform runs.
+    #[schema(value_type = Option<Vec<BuiltinToolEntry>>, max_items = 8)]
     builtin_tools: Option<Vec<Object<BuiltinToolEntry>>>,
+    /// The JSON that answers must have.
+    #[schema(value_type = Option<OutputSchemaEntry>)]
     output_schema: Option<Object<OutputSchemaEntry>>,
+    #[schema(value_type = Option<RetryEntry>)]
     retry: Option<Object<RetryEntry>>,
+    /// Without it, the deployment decides.
+    #[schema(value_type = Option<CacheEntry>)]
     cache: Option<Object<CacheEntry>>,
+    /// At most what each model of the chain can write.
+    #[schema(minimum = 1, maximum = 128_000, default = 4_096)]
     max_output_tokens: Option<u32>,
+    #[schema(minimum = 10, maximum = 86_400, default = 1_800)]
     timeout_seconds: Option<u32>,
+    /// The most that the model calls of a task may cost. Every model must then have a price.
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_cost_micro_usd: Option<u64>,
+    #[schema(minimum = 1, maximum = 1_000, default = 100)]
     max_steps: Option<u32>,
+    #[schema(minimum = 0, maximum = 1_000, default = 200)]
     max_tool_calls: Option<u32>,
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_tokens: Option<u64>,
+    /// How long a task waits for its client before it fails.
+    #[schema(minimum = 60, maximum = 2_592_000, default = 86_400)]
     input_timeout_seconds: Option<u32>,
+    #[schema(value_type = Option<values::OnLimit>)]
     on_limit: Option<String>,
 }
 
 /// One model of an agent, and its settings.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ModelRequest)]
 struct ModelEntry {
+    #[schema(value_type = values::Provider)]
     provider: Option<String>,
+    #[schema(value_type = values::ModelName)]
     model: Option<String>,
+    /// With at most three decimals. Refused where the provider refuses it.
+    #[schema(minimum = 0, maximum = 2)]
     temperature: Option<f64>,
+    /// With at most three decimals. Refused where the provider refuses it.
+    #[schema(minimum = 0, maximum = 1)]
     top_p: Option<f64>,
+    #[schema(value_type = Option<values::ReasoningEffort>)]
     reasoning_effort: Option<String>,
+    #[schema(value_type = Option<values::ApiVersion>)]
     api_version: Option<String>,
+    /// `false` for servers that cannot stream.
+    #[schema(default = true)]
     stream: Option<bool>,
+    #[schema(value_type = Option<values::OutputLimitField>)]
     output_limit_field: Option<String>,
+    /// Accepts a model that is not in the price table.
+    #[schema(default = false)]
     allow_unlisted: Option<bool>,
 }
 
-#[derive(Deserialize)]
+/// A tool that the client runs.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ToolEntry {
+#[schema(as = Tool)]
+pub(super) struct ToolEntry {
+    #[schema(value_type = values::ToolName)]
     name: Option<String>,
+    /// What it does and when to use it, up to 16 KiB.
+    #[schema(max_length = 16_384)]
     description: Option<String>,
+    #[schema(value_type = values::JsonSchema)]
     input_schema: Option<Value>,
 }
 
-#[derive(Deserialize)]
+/// The JSON that an answer must have.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct OutputSchemaEntry {
+#[schema(as = OutputSchema)]
+pub(super) struct OutputSchemaEntry {
+    #[schema(value_type = values::ToolName)]
     name: Option<String>,
+    #[schema(value_type = values::JsonSchema)]
     schema: Option<Value>,
 }
 
-#[derive(Deserialize)]
+/// How failed model calls are retried.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RetryRequest)]
 struct RetryEntry {
+    /// For each model.
+    #[schema(minimum = 1, maximum = 10, default = 3)]
     max_attempts: Option<u32>,
+    #[schema(minimum = 1, maximum = 600, default = 60)]
     max_seconds: Option<u32>,
+    #[schema(value_type = Option<values::Outage>)]
     outage: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// Whether and for how long answers are cached.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct CacheEntry {
+#[schema(as = CacheRequest)]
+pub(super) struct CacheEntry {
+    #[schema(value_type = values::CacheSwitch)]
     mode: Option<String>,
+    #[schema(minimum = 1, maximum = 2_592_000, default = 3_600)]
     ttl_seconds: Option<u32>,
+    /// For how long a cached answer is used after that, when no model answers.
+    #[schema(minimum = 0, maximum = 2_592_000, default = 0)]
     stale_seconds: Option<u32>,
+}
+
+fn example() -> Value {
+    json!({
+        "name": "clerk",
+        "instructions": "Answer in one sentence.",
+        "models": [
+            { "provider": "anthropic", "model": "claude-sonnet-5-5" },
+            { "provider": "openai", "model": "gpt-6.1-terra", "reasoning_effort": "low" },
+        ],
+        "tools": [{
+            "name": "look_up",
+            "description": "Looks a word up in the glossary.",
+            "input_schema": {
+                "type": "object",
+                "properties": { "word": { "type": "string" } },
+                "required": ["word"],
+            },
+        }],
+        "builtin_tools": [
+            { "name": "current_time" },
+            { "name": "http_request", "hosts": ["api.example.com"] },
+        ],
+        "retry": { "max_attempts": 3, "max_seconds": 60, "outage": "wait" },
+        "cache": { "mode": "on", "ttl_seconds": 3_600, "stale_seconds": 86_400 },
+        "max_output_tokens": 1_024,
+        "timeout_seconds": 600,
+        "max_cost_micro_usd": 50_000,
+        "max_steps": 40,
+        "on_limit": "pause",
+    })
 }
 
 impl AgentRequest {

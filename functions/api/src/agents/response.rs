@@ -7,14 +7,19 @@ use shared::domain::{
     ToolDefinition, Transfer,
 };
 use shared::ports::{Page, UnreadableAgent};
+use utoipa::ToSchema;
 
+use super::builtin_tools::BuiltinToolEntry;
+use super::request::{OutputSchemaEntry, ToolEntry};
 use crate::delivery::{LongText, LongTexts};
 use crate::limits::LimitsResponse;
+use crate::openapi::{long_texts, values};
 use crate::query::ListResponse;
 use crate::time::rfc3339;
 
 /// An agent in its newest version.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Agent)]
 pub(crate) struct AgentResponse {
     #[serde(flatten)]
     newest: VersionResponse,
@@ -22,27 +27,34 @@ pub(crate) struct AgentResponse {
 }
 
 /// One version of an agent.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AgentVersion)]
 pub(crate) struct VersionResponse {
     #[serde(flatten)]
     version: ListedVersionResponse,
+    #[schema(value_type = Vec<ToolEntry>)]
     tools: Vec<ToolDefinition>,
+    #[schema(value_type = Vec<BuiltinToolEntry>)]
     builtin_tools: Vec<BuiltinTool>,
+    #[schema(value_type = Option<OutputSchemaEntry>)]
     output_schema: Option<OutputSchema>,
 }
 
 /// A page of agents.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AgentList)]
 pub(crate) struct AgentListResponse {
     #[serde(flatten)]
     list: ListResponse<ListedAgentResponse>,
     /// The ids of the page's agents whose records can't be read. Absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<values::AgentId>)]
     unreadable: Vec<String>,
 }
 
 /// An agent in a list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListedAgent)]
 pub(crate) struct ListedAgentResponse {
     #[serde(flatten)]
     newest: ListedVersionResponse,
@@ -51,43 +63,56 @@ pub(crate) struct ListedAgentResponse {
 
 /// A version in a list: everything but its tools and its schema, which would leave room for fewer
 /// entries in a page.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListedAgentVersion)]
 pub(crate) struct ListedVersionResponse {
+    #[schema(value_type = values::AgentId)]
     id: String,
     version: u32,
     name: String,
     #[serde(flatten)]
+    #[schema(schema_with = long_texts::instructions)]
     instructions: LongText,
     models: Vec<ModelResponse>,
     retry: RetryResponse,
     cache: Option<CacheResponse>,
     #[serde(flatten)]
     limits: LimitsResponse,
+    /// When this version was created.
+    #[schema(value_type = values::Time)]
     created_at: String,
 }
 
 /// A model and its settings; null is the provider's default.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Model)]
 struct ModelResponse {
+    #[schema(value_type = values::Provider)]
     provider: &'static str,
     model: String,
     temperature: Option<f64>,
     top_p: Option<f64>,
+    #[schema(value_type = Option<values::ReasoningEffort>)]
     reasoning_effort: Option<ReasoningEffort>,
+    #[schema(value_type = Option<values::ApiVersion>)]
     api_version: Option<ApiVersion>,
     stream: bool,
+    #[schema(value_type = Option<values::OutputLimitField>)]
     output_limit_field: Option<OutputLimitField>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Retry)]
 struct RetryResponse {
     max_attempts: u32,
     max_seconds: u64,
+    #[schema(value_type = values::Outage)]
     outage: Outage,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(tag = "mode", rename_all = "snake_case")]
+#[schema(as = Cache)]
 enum CacheResponse {
     On {
         ttl_seconds: u64,

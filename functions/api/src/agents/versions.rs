@@ -11,11 +11,17 @@ use super::version_tag;
 use crate::Api;
 use crate::auth::{AgentsRead, Caller};
 use crate::delivery::{MAX_BODY_BYTES, fit};
+use crate::etag::IfNoneMatch;
 use crate::path::{PathId, PathNumber};
 use crate::problem::Problem;
-use crate::query::{ListResponse, Params};
+use crate::query::{ListResponse, PageParams, Params};
 
-/// `GET /v1/agents/{id}/versions?limit=&cursor=`: the agent's versions, newest first.
+/// Lists the versions of an agent, newest first.
+#[utoipa::path(
+    get, path = "/v1/agents/{id}/versions",
+    params(PageParams),
+    responses((status = 200, body = ListResponse<ListedVersionResponse>))
+)]
 pub(crate) async fn list_versions(
     State(api): State<Api>,
     Caller { access, .. }: Caller<AgentsRead>,
@@ -28,7 +34,12 @@ pub(crate) async fn list_versions(
     Ok(Json(fit(ListResponse::from(versions), MAX_BODY_BYTES)))
 }
 
-/// `GET /v1/agents/{id}/versions/{number}`: one version.
+/// Reads one version of an agent.
+#[utoipa::path(
+    get, path = "/v1/agents/{id}/versions/{number}",
+    params(IfNoneMatch),
+    responses((status = 200, body = VersionResponse, headers(("ETag"))), (status = 304, headers(("ETag"))))
+)]
 pub(crate) async fn find_version(
     State(api): State<Api>,
     Caller { access, .. }: Caller<AgentsRead>,

@@ -4,19 +4,27 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{BrokenRule, Problem};
+use crate::openapi::values;
 
 /// The code of an operation that was not begun, because the others of its request took so long.
 pub(crate) const NOT_TRIED: &str = "not_tried";
 
 /// One failed operation of several.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ErrorEntry)]
 pub(crate) struct ErrorEntry {
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    #[schema(value_type = values::ProblemCode)]
     code: &'static str,
+    /// What is wrong, and what would help.
     detail: String,
+    /// The rules that the operation breaks.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<BrokenRule>, required = false)]
     errors: Arc<[BrokenRule]>,
 }
 

@@ -1,23 +1,48 @@
 //! Failures as RFC 9457 problem documents. Only this file maps failures to status codes.
 
+mod document;
 mod entry;
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 use shared::app::{AppError, Missing};
 use shared::domain::agent_head::MAX_ALIASES;
-use shared::domain::{AgentId, Causes, Invalid, Scope};
+use shared::domain::{AgentId, Causes, Scope};
 use shared::ports::{SecretError, StoreError};
 
+use document::cut;
+pub(crate) use document::{BrokenRule, Document, render};
 pub(crate) use entry::{ErrorEntry, NOT_TRIED};
 
 /// What a client reads about every internal failure; the log has the details.
 const INTERNAL: &str =
     "the platform failed to handle the request; the failure is logged under this request_id";
+
+/// The `code` of every failure.
+pub(crate) const CODES: &[&str] = &[
+    "invalid_request",
+    "unauthorized",
+    "missing_scope",
+    "tenant_suspended",
+    "not_found",
+    "method_not_allowed",
+    "conflict",
+    "agent_disabled",
+    "limit_reached",
+    "precondition_failed",
+    "payload_too_large",
+    "unsupported_media_type",
+    "validation_failed",
+    "idempotency_key_reused",
+    "rate_limited",
+    "internal",
+    "unreadable_record",
+    "response_too_large",
+    "unavailable",
+    NOT_TRIED,
+];
 
 /// A failed request. It becomes a document in [`render`], once the request's id is known.
 #[derive(Debug, Clone)]
@@ -350,122 +375,6 @@ impl IntoResponse for Problem {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(self);
         response
-    }
-}
-
-/// Turns the response of a [`Problem`] into its document, and leaves every other response as it is.
-/// A server error (5xx) links to the `runbook`, if there is one.
-pub(crate) fn render(mut response: Response, request_id: &str, runbook: Option<&str>) -> Response {
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else {
-        return response;
-    };
-    let document = Document {
-        r#type: "about:blank",
-        title: problem.status.canonical_reason().unwrap_or("Unknown"),
-        status: problem.status.as_u16(),
-        code: problem.code,
-        detail: &problem.detail,
-        retryable: matches!(
-            problem.status,
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
-        ),
-        request_id,
-        runbook: runbook
-            .filter(|_| problem.status.is_server_error())
-            .map(|runbook| format!("{runbook}#by-error-text")),
-        errors: &problem.errors,
-    };
-    let mut rendered = (problem.status, Json(document)).into_response();
-    // Keep the headers that inner layers set, such as Allow, but not those of the empty body.
-    response.headers_mut().remove(header::CONTENT_LENGTH);
-    response.headers_mut().remove(header::CONTENT_TYPE);
-    rendered
-        .headers_mut()
-        .extend(std::mem::take(response.headers_mut()));
-    rendered.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
-    if let Some(challenge) = problem.challenge() {
-        rendered
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, challenge);
-    }
-    if problem.status == StatusCode::SERVICE_UNAVAILABLE {
-        rendered
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
-    }
-    rendered
-}
-
-/// The document of RFC 9457. It has additional members: `code`, `retryable` and those after it.
-#[derive(Serialize)]
-struct Document<'a> {
-    r#type: &'static str,
-    title: &'static str,
-    status: u16,
-    code: &'static str,
-    detail: &'a str,
-    retryable: bool,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    runbook: Option<String>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [BrokenRule],
-}
-
-/// One broken rule: of the body, at a JSON pointer (RFC 6901), or of a query parameter or header.
-/// All texts may quote the request, so they are cut to keep the response small.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct BrokenRule {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pointer: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parameter: Option<String>,
-    detail: String,
-}
-
-impl BrokenRule {
-    /// A rule that the body breaks at `pointer`.
-    pub(crate) fn in_body(pointer: &str, detail: &str) -> Self {
-        Self {
-            pointer: Some(cut(pointer)),
-            parameter: None,
-            detail: cut(detail),
-        }
-    }
-
-    /// A rule that the query parameter or header called `name` breaks.
-    pub(crate) fn in_parameter(name: &str, detail: &str) -> Self {
-        Self {
-            pointer: None,
-            parameter: Some(cut(name)),
-            detail: cut(detail),
-        }
-    }
-}
-
-impl From<&Invalid> for BrokenRule {
-    /// The domain names a place in a body by a pointer, and anything else by its name.
-    fn from(broken: &Invalid) -> Self {
-        let Invalid { field, reason } = broken;
-        if field.starts_with('/') {
-            Self::in_body(field, reason)
-        } else {
-            Self::in_parameter(field, reason)
-        }
-    }
-}
-
-/// The text, cut to 200 characters.
-fn cut(text: &str) -> String {
-    const MAX_CHARS: usize = 200;
-    let beginning: String = text.chars().take(MAX_CHARS).collect();
-    if beginning.len() == text.len() {
-        beginning
-    } else {
-        beginning + "…"
     }
 }
 

@@ -7,11 +7,13 @@ use shared::app::{AppError, RetryFrom, each_in_time};
 use shared::domain::{Invalid, LimitChanges, Task, TaskId, TaskStatus, TenantId};
 use shared::ports::{PageRequest, TaskFilter};
 use tracing::{Instrument, field};
+use utoipa::ToSchema;
 
 use super::filter::FilterRequest;
 use crate::Api;
 use crate::auth::{Caller, TasksSubmit};
 use crate::body::{Body, Broken, Object, required};
+use crate::openapi::values;
 use crate::problem::{NOT_TRIED, Problem};
 use crate::query::Params;
 
@@ -36,30 +38,41 @@ const ENDED: [TaskStatus; 3] = [
 const BROKEN: [TaskStatus; 2] = [TaskStatus::Failed, TaskStatus::TimedOut];
 
 /// Which tasks are meant, one page at a time.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "filter": { "metadata": { "order": "17" } }, "limit": 50, "dry_run": true })))]
 pub(crate) struct BulkRequest {
+    #[schema(value_type = FilterRequest)]
     filter: Option<Object<FilterRequest>>,
+    /// The most tasks of the page.
+    #[schema(minimum = 1, maximum = 100, default = 100)]
     limit: Option<u32>,
+    /// A `next_cursor` of this route.
     cursor: Option<String>,
+    /// Only shows which tasks are meant.
+    #[schema(default = false)]
     dry_run: Option<bool>,
 }
 
 /// What became of the tasks of one page.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Bulk)]
 pub(crate) struct BulkResponse {
     data: Vec<BulkEntry>,
     next_cursor: Option<String>,
 }
 
 /// What became of one task.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct BulkEntry {
+    #[schema(value_type = values::TaskId)]
     id: String,
     /// The status after the change; without a change, the one that the list showed.
+    #[schema(value_type = values::TaskStatus)]
     status: TaskStatus,
     changed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = values::ProblemCode, required = false)]
     error: Option<&'static str>,
 }
 
@@ -112,7 +125,13 @@ impl BulkRequest {
     }
 }
 
-/// `POST /v1/tasks/cancel`: cancels a page of the tasks that a filter wants.
+/// Cancels a page of the tasks that a filter wants.
+///
+/// Each task has its own outcome. Repeating the request does no harm.
+#[utoipa::path(
+    post, path = "/v1/tasks/cancel",
+    responses((status = 200, body = BulkResponse))
+)]
 pub(crate) async fn cancel_tasks(
     State(api): State<Api>,
     Caller { access, .. }: Caller<TasksSubmit>,
@@ -127,7 +146,13 @@ pub(crate) async fn cancel_tasks(
     Ok(Json(done.response))
 }
 
-/// `POST /v1/tasks/retry`: retries a page of the tasks that a filter wants.
+/// Retries a page of the tasks that a filter wants.
+///
+/// Each task has its own outcome. Repeating the request does no harm.
+#[utoipa::path(
+    post, path = "/v1/tasks/retry",
+    responses((status = 200, body = BulkResponse))
+)]
 pub(crate) async fn retry_tasks(
     State(api): State<Api>,
     Caller { access, .. }: Caller<TasksSubmit>,

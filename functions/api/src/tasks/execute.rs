@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use shared::domain::{AgentId, Causes};
 
 use super::MAX_WAIT_SECONDS;
-use super::request::ExecuteAgentRequest;
 use super::response::TaskResponse;
+use super::submission::{ExecuteAgentRequest, IdempotencyKeyHeader, PreferHeader, Sender};
 use crate::Api;
 use crate::auth::{Caller, TasksSubmit};
 use crate::body::Body;
@@ -23,8 +23,18 @@ use crate::trace::Trace;
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// Submits a task and waits for its end, as long as `Prefer` says: `200` with the finished task.
-/// Else `202` with the task as it is.
+/// Submits a task of the agent and waits for its end, as long as `Prefer` says.
+///
+/// The response is a `200` with the finished task, or a `202` with the task as it is.
+#[utoipa::path(
+    post, path = "/v1/agents/{id}/execute",
+    params(IdempotencyKeyHeader, PreferHeader),
+    responses(
+        (status = 200, body = TaskResponse, headers(("Location"), ("Preference-Applied"))),
+        (status = 202, body = TaskResponse, headers(("Location"), ("Preference-Applied"), ("Retry-After"))),
+        (status = 409, description = "The agent is disabled, or the task with this `Idempotency-Key` was deleted."),
+    )
+)]
 pub(crate) async fn execute_agent(
     State(api): State<Api>,
     caller: Caller<TasksSubmit>,
@@ -39,9 +49,11 @@ pub(crate) async fn execute_agent(
         caller.check_for(&api, wait).await?;
     }
     let tenant = &caller.access.tenant;
-    let new = request
-        .of(agent)
-        .new_task(&caller.access, &headers, trace)?;
+    let sender = Sender {
+        access: &caller.access,
+        trace,
+    };
+    let new = request.new_task(agent, &sender, &headers)?;
     let mut task = api.tasks.submit_task(tenant, new).await?;
     let mut headers = preference.applied();
     match api.waits.find_task(tenant, task.id(), wait).await {

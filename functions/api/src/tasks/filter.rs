@@ -5,20 +5,58 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use shared::domain::{Invalid, MetadataPair, TaskStatus, Timestamp};
 use shared::ports::{TaskFilter, TaskOrder};
+use utoipa::{IntoParams, ToSchema};
 
+use crate::openapi::values;
 use crate::problem::{BrokenRule, Problem};
 use crate::query::Params;
 use crate::time::parse_rfc3339;
 
 /// The filter as a client writes it. Each field may be left out.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Filter)]
 pub(crate) struct FilterRequest {
+    /// In one of these states.
+    #[schema(value_type = Option<Vec<values::TaskStatus>>, min_items = 1)]
     status: Option<Vec<String>>,
+    /// Of this agent.
+    #[schema(value_type = Option<values::AgentId>)]
     agent_id: Option<String>,
+    /// With this pair among their metadata.
+    #[schema(value_type = Option<values::MetadataPair>)]
     metadata: Option<BTreeMap<String, String>>,
+    /// Accepted at this moment or later.
+    #[schema(value_type = Option<values::Moment>)]
     created_from: Option<String>,
+    /// Accepted before this moment.
+    #[schema(value_type = Option<values::Moment>)]
     created_before: Option<String>,
+}
+
+/// The parameters of a list of tasks.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the parameters are read by their names")]
+pub(crate) struct FilterParams {
+    /// In this state, or in one of several: `failed,timed_out`.
+    #[param(inline, value_type = Option<values::TaskStatuses>)]
+    status: Option<String>,
+    /// Of this agent.
+    #[param(inline, value_type = Option<values::AgentId>)]
+    agent_id: Option<String>,
+    /// With this pair among their metadata: `order:17`.
+    #[param(inline, value_type = Option<values::MetadataText>)]
+    metadata: Option<String>,
+    /// Accepted at this moment or later.
+    #[param(inline, value_type = Option<values::Moment>)]
+    created_from: Option<String>,
+    /// Accepted before this moment.
+    #[param(inline, value_type = Option<values::Moment>)]
+    created_before: Option<String>,
+    /// Which come first.
+    #[param(inline, value_type = Option<values::TaskOrder>)]
+    order: Option<String>,
 }
 
 impl FilterRequest {

@@ -15,7 +15,7 @@ use crate::body::{Body, OptionalBody};
 use crate::delivery::{MAX_BODY_BYTES, bytes_of, fit};
 use crate::path::PathId;
 use crate::problem::Problem;
-use crate::query::{ListResponse, Params, refused};
+use crate::query::{ListResponse, PageParams, Params, refused};
 
 /// From how many bytes on, as Lambda returns them, a page of steps takes no further step. A single
 /// step may be larger.
@@ -26,7 +26,14 @@ const PAGE_FRAME_BYTES: usize = 1_024;
 
 type Accepted = (StatusCode, Json<TaskResponse>);
 
-/// `POST /v1/tasks/{id}/cancel`: cancels a task, at once or within seconds.
+/// Cancels a task, at once or within seconds.
+#[utoipa::path(
+    post, path = "/v1/tasks/{id}/cancel",
+    responses(
+        (status = 200, body = TaskResponse),
+        (status = 409, description = "The task has ended."),
+    )
+)]
 pub(crate) async fn cancel_task(
     State(api): State<Api>,
     Caller { access, .. }: Caller<TasksSubmit>,
@@ -38,7 +45,11 @@ pub(crate) async fn cancel_task(
     Ok(Json(TaskResponse::from(&task)))
 }
 
-/// `DELETE /v1/tasks/{id}`: deletes a task that has ended.
+/// Deletes a task that has ended.
+#[utoipa::path(
+    delete, path = "/v1/tasks/{id}",
+    responses((status = 204), (status = 409, description = "The task has not ended."))
+)]
 pub(crate) async fn delete_task(
     State(api): State<Api>,
     Caller { access, .. }: Caller<TasksSubmit>,
@@ -50,7 +61,14 @@ pub(crate) async fn delete_task(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /v1/tasks/{id}/retry`: continues a task that failed, was canceled or timed out.
+/// Continues a task that failed, was canceled or timed out.
+#[utoipa::path(
+    post, path = "/v1/tasks/{id}/retry",
+    responses(
+        (status = 202, body = TaskResponse),
+        (status = 409, description = "The task's status does not allow it, or it would stop at the same limit."),
+    )
+)]
 pub(crate) async fn retry_task(
     State(api): State<Api>,
     Caller { access, .. }: Caller<TasksSubmit>,
@@ -67,7 +85,14 @@ pub(crate) async fn retry_task(
     Ok((StatusCode::ACCEPTED, Json(TaskResponse::from(&task))))
 }
 
-/// `POST /v1/tasks/{id}/resume`: continues a task that paused at a limit.
+/// Continues a task that paused at a limit.
+#[utoipa::path(
+    post, path = "/v1/tasks/{id}/resume",
+    responses(
+        (status = 202, body = TaskResponse),
+        (status = 409, description = "The task is not paused, or it would pause at the same limit."),
+    )
+)]
 pub(crate) async fn resume_task(
     State(api): State<Api>,
     Caller { access, .. }: Caller<TasksSubmit>,
@@ -83,7 +108,14 @@ pub(crate) async fn resume_task(
     Ok((StatusCode::ACCEPTED, Json(TaskResponse::from(&task))))
 }
 
-/// `POST /v1/tasks/{id}/input`: answers the tool calls that a task waits for.
+/// Answers the tool calls that a task waits for.
+#[utoipa::path(
+    post, path = "/v1/tasks/{id}/input",
+    responses(
+        (status = 202, body = TaskResponse),
+        (status = 409, description = "The task does not wait for results, or others were accepted."),
+    )
+)]
 pub(crate) async fn answer_task(
     State(api): State<Api>,
     Caller { access, .. }: Caller<TasksSubmit>,
@@ -99,7 +131,12 @@ pub(crate) async fn answer_task(
     Ok((StatusCode::ACCEPTED, Json(TaskResponse::from(&task))))
 }
 
-/// `GET /v1/tasks/{id}/steps?limit=&cursor=`: the task's journal, in order.
+/// Lists the steps of a task, in order.
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}/steps",
+    params(PageParams),
+    responses((status = 200, body = ListResponse<StepResponse>))
+)]
 pub(crate) async fn list_steps(
     State(api): State<Api>,
     Caller { access, .. }: Caller<TasksRead>,
@@ -133,7 +170,12 @@ pub(crate) async fn list_steps(
     Ok(Json(ListResponse::of(Page { entries, next })))
 }
 
-/// `GET /v1/tasks/{id}/history?limit=&cursor=`: everything that happened to the task, in order.
+/// Lists all transitions of a task, in order.
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}/history",
+    params(PageParams),
+    responses((status = 200, body = ListResponse<NumberedChangeResponse>))
+)]
 pub(crate) async fn list_history(
     State(api): State<Api>,
     Caller { access, .. }: Caller<TasksRead>,

@@ -1,14 +1,16 @@
 //! `/v1/tasks`.
 
-mod batch;
-mod bulk;
-mod execute;
+pub(crate) mod batch;
+pub(crate) mod bulk;
+pub(crate) mod execute;
+mod failure;
 mod filter;
-mod lifecycle;
+pub(crate) mod lifecycle;
 mod request;
 mod response;
 mod steps;
-mod texts;
+mod submission;
+pub(crate) mod texts;
 
 use std::time::Duration;
 
@@ -24,24 +26,25 @@ use crate::auth::{Caller, TasksRead, TasksSubmit};
 use crate::body::Body;
 use crate::path::PathId;
 use crate::problem::Problem;
-use crate::query::{ListResponse, Params, refused};
+use crate::query::{ListResponse, PageParams, Params, refused};
 use crate::time::whole_seconds;
 use crate::trace::Trace;
-pub(crate) use batch::submit_tasks;
-pub(crate) use bulk::{cancel_tasks, retry_tasks};
-pub(crate) use execute::execute_agent;
-use filter::FilterRequest;
-pub(crate) use lifecycle::{
-    answer_task, cancel_task, delete_task, list_history, list_steps, resume_task, retry_task,
-};
-use request::SubmitTaskRequest;
+use filter::{FilterParams, FilterRequest};
 pub(crate) use response::{TaskResponse, TaskSummaryResponse};
-pub(crate) use texts::{read_call_arguments, read_output, read_step_text};
+use submission::{IdempotencyKeyHeader, Sender, SubmitTaskRequest};
 
 /// The longest wait. API Gateway ends a request after 30 seconds.
 const MAX_WAIT_SECONDS: u64 = 25;
 
-/// `POST /v1/tasks`: accepts a task.
+/// Submits a task.
+#[utoipa::path(
+    post, path = "/v1/tasks",
+    params(IdempotencyKeyHeader),
+    responses(
+        (status = 202, body = TaskResponse, headers(("Location"))),
+        (status = 409, description = "The agent is disabled, or the task with this `Idempotency-Key` was deleted."),
+    )
+)]
 pub(crate) async fn submit_task(
     State(api): State<Api>,
     Caller { access, .. }: Caller<TasksSubmit>,
@@ -50,9 +53,13 @@ pub(crate) async fn submit_task(
     Body(request): Body<SubmitTaskRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     params.finish()?;
+    let sender = Sender {
+        access: &access,
+        trace,
+    };
     let task = api
         .tasks
-        .submit_task(&access.tenant, request.new_task(&access, &headers, trace)?)
+        .submit_task(&access.tenant, request.new_task(&sender, &headers)?)
         .await?;
     let location = [(LOCATION, format!("/v1/tasks/{}", task.id()))];
     Ok((
@@ -62,8 +69,14 @@ pub(crate) async fn submit_task(
     ))
 }
 
-/// `GET /v1/tasks/{id}?wait=`: the task, when it has ended, needs its client, or after `wait`
-/// seconds. If the wait ends early for another reason, the response has a `Retry-After`.
+/// Reads a task, when it has ended, needs its client, or after `wait` seconds.
+///
+/// If the wait ends early for another reason, the response has a `Retry-After`.
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}",
+    params(("wait" = inline(Option<u64>), Query, minimum = 0, maximum = 25, description = "How many seconds to wait.")),
+    responses((status = 200, body = TaskResponse, headers(("Retry-After"))))
+)]
 pub(crate) async fn find_task(
     State(api): State<Api>,
     caller: Caller<TasksRead>,
@@ -89,7 +102,14 @@ pub(crate) async fn find_task(
     Ok((headers, Json(TaskResponse::from(&found.task))))
 }
 
-/// `GET /v1/tasks`: the tenant's tasks that a filter wants.
+/// Lists the tasks that the filter wants.
+///
+/// The list may be a moment behind. A page that few tasks pass may be short or empty, although more follow.
+#[utoipa::path(
+    get, path = "/v1/tasks",
+    params(FilterParams, PageParams),
+    responses((status = 200, body = ListResponse<TaskSummaryResponse>))
+)]
 pub(crate) async fn list_tasks(
     State(api): State<Api>,
     Caller { access, .. }: Caller<TasksRead>,

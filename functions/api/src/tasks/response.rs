@@ -6,38 +6,52 @@ use std::ops::Not;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::domain::{
-    Change, Event, FailedAttempt, Failure, FailureCode, LimitKind, ModelRef, Output, PendingCall,
-    ProviderError, StopReason, Task, TaskState, TaskStatus, ToolCall, Usage, Wait, WaitReason,
+    Change, Event, FailureCode, LimitKind, ModelRef, Output, PendingCall, StopReason, Task,
+    TaskState, TaskStatus, ToolCall, Usage, Wait, WaitReason,
 };
 use shared::ports::TaskSummary;
+use utoipa::ToSchema;
 
+use super::failure::ErrorResponse;
 use crate::delivery::{LongText, LongTexts, MAX_BODY_BYTES, fit};
 use crate::limits::LimitsResponse;
+use crate::openapi::{long_texts, values};
 use crate::time::rfc3339;
 
 /// A task with all its fields. Texts that are too long for a response are cut.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Task)]
 pub(crate) struct TaskResponse {
+    #[schema(value_type = values::TaskId)]
     id: String,
+    #[schema(value_type = values::TaskStatus)]
     status: TaskStatus,
+    #[schema(value_type = values::AgentId)]
     agent_id: String,
     agent_version: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = values::KeyId, required = false)]
     submitted_by: Option<String>,
+    #[schema(value_type = values::Metadata)]
     metadata: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     input: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     waiting: Option<WaitResponse>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     input_required: Option<InputRequiredResponse>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     paused: Option<PausedResponse>,
     #[serde(skip_serializing_if = "Not::not")]
     cancel_requested: bool,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     output: Option<OutputResponse>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error: Option<ErrorResponse>,
     limits: LimitsResponse,
     steps: u32,
@@ -46,18 +60,24 @@ pub(crate) struct TaskResponse {
     model_attempts: u32,
     cost_micro_usd: u64,
     unpriced_calls: u32,
+    #[schema(value_type = values::Usage)]
     spent: Usage,
+    #[schema(value_type = values::Time)]
     created_at: String,
+    #[schema(value_type = values::Time)]
     updated_at: String,
+    #[schema(value_type = values::Time)]
     deadline_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = values::Time, required = false)]
     finished_at: Option<String>,
     history_first: u32,
     history: Vec<ChangeResponse>,
 }
 
 /// A change of a task's state, and its number in the task's history.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = NumberedChange)]
 pub(crate) struct NumberedChangeResponse {
     number: u32,
     #[serde(flatten)]
@@ -65,93 +85,88 @@ pub(crate) struct NumberedChangeResponse {
 }
 
 /// A change of a task's state.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Change)]
 struct ChangeResponse {
+    #[schema(value_type = values::Time)]
     at: String,
     #[serde(flatten)]
+    #[schema(value_type = values::Event)]
     event: Map<String, Value>,
 }
 
 /// The fields of a task that waits for its client.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = InputRequired)]
 struct InputRequiredResponse {
     calls: Vec<CallResponse>,
+    #[schema(value_type = values::Time)]
     since: String,
+    #[schema(value_type = values::Time)]
     expires_at: String,
 }
 
 /// A tool call that the client is to answer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OpenCall)]
 struct CallResponse {
     #[serde(flatten)]
+    #[schema(schema_with = long_texts::call_id)]
     call_id: LongText,
     step: u32,
     name: String,
     #[serde(flatten)]
+    #[schema(schema_with = long_texts::arguments)]
     arguments: LongText,
 }
 
 /// The fields of a paused task.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Paused)]
 struct PausedResponse {
+    #[schema(value_type = values::LimitKind)]
     limit: LimitKind,
+    #[schema(value_type = values::Time)]
     since: String,
+    #[schema(value_type = values::Time)]
     expires_at: String,
 }
 
 /// The fields of a waiting task.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Waiting)]
 struct WaitResponse {
+    #[schema(value_type = values::WaitReason)]
     reason: WaitReason,
+    #[schema(value_type = values::Time)]
     until: String,
 }
 
 /// The fields of a completed task.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Output)]
 struct OutputResponse {
     #[serde(flatten)]
+    #[schema(schema_with = long_texts::output)]
     output: LongText,
+    #[schema(value_type = values::StopReason)]
     stop_reason: StopReason,
     model: ModelResponse,
+    #[schema(value_type = values::Usage)]
     usage: Usage,
+    #[schema(value_type = values::Origin)]
     origin: &'static str,
     #[serde(skip_serializing_if = "Not::not")]
     degraded: bool,
 }
 
 /// The model of the chain that answered.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ModelRef)]
 pub(super) struct ModelResponse {
+    #[schema(value_type = values::Provider)]
     provider: &'static str,
     model: String,
-}
-
-/// The fields of a failed task.
-#[derive(Serialize)]
-struct ErrorResponse {
-    code: FailureCode,
-    message: String,
-    dead_lettered: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    attempts: Vec<AttemptResponse>,
-}
-
-/// One failed attempt at a model.
-#[derive(Serialize)]
-struct AttemptResponse {
-    provider: &'static str,
-    model: String,
-    code: FailureCode,
-    status: Option<u16>,
-    request_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    provider_code: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    param: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
 }
 
 /// The fields that depend on the task's state. At most one is set.
@@ -354,56 +369,31 @@ impl From<&ModelRef> for ModelResponse {
     }
 }
 
-impl From<&Failure> for ErrorResponse {
-    fn from(failure: &Failure) -> Self {
-        Self {
-            code: failure.code,
-            message: failure.message.clone(),
-            dead_lettered: failure.code.is_dead_letter(),
-            attempts: failure.attempts.iter().map(AttemptResponse::from).collect(),
-        }
-    }
-}
-
-impl From<&FailedAttempt> for AttemptResponse {
-    fn from(attempt: &FailedAttempt) -> Self {
-        let said = ProviderError::or_nothing(attempt.said.as_deref()).clone();
-        let ProviderError {
-            code,
-            param,
-            tool,
-            message,
-        } = said;
-        Self {
-            provider: attempt.model.provider().as_str(),
-            model: attempt.model.name().to_owned(),
-            code: attempt.code,
-            status: attempt.status,
-            request_id: attempt.request_id.clone(),
-            provider_code: code,
-            param,
-            tool,
-            message,
-        }
-    }
-}
-
 /// A task in a list: only its short fields.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = TaskSummary)]
 pub(crate) struct TaskSummaryResponse {
+    #[schema(value_type = values::TaskId)]
     id: String,
+    #[schema(value_type = values::TaskStatus)]
     status: TaskStatus,
+    #[schema(value_type = values::AgentId)]
     agent_id: String,
     agent_version: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = values::FailureCode, required = false)]
     failure: Option<FailureCode>,
     attempts: u64,
     cost_micro_usd: u64,
     unpriced_calls: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = values::KeyId, required = false)]
     submitted_by: Option<String>,
+    #[schema(value_type = values::Metadata)]
     metadata: BTreeMap<String, String>,
+    #[schema(value_type = values::Time)]
     created_at: String,
+    #[schema(value_type = values::Time)]
     updated_at: String,
 }
 
@@ -423,49 +413,5 @@ impl From<&TaskSummary> for TaskSummaryResponse {
             created_at: rfc3339(task.created_at),
             updated_at: rfc3339(task.updated_at),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use shared::domain::Provider;
-
-    use super::*;
-
-    #[test]
-    fn an_attempt_shows_what_the_provider_said_if_it_said_anything() {
-        let text = |text: &str| Some(text.to_owned());
-        let said = ProviderError {
-            code: text("invalid_function_parameters"),
-            param: text("tools[3].parameters"),
-            tool: text("look_up"),
-            message: text("object schema missing properties"),
-        };
-        let model = ModelRef::new(Provider::OpenAi, "gpt-6-luna")
-            .unwrap_or_else(|invalid| panic!("{invalid:?}"));
-        let (code, status) = (FailureCode::ModelRejected, Some(400));
-        let silent = FailedAttempt {
-            model,
-            code,
-            status,
-            request_id: None,
-            said: None,
-        };
-        let mut expected = serde_json::json!({
-            "provider": "openai", "model": "gpt-6-luna", "code": "model_rejected", "status": 400, "request_id": null,
-        });
-        assert_eq!(serde_json::json!(AttemptResponse::from(&silent)), expected);
-        let explained = FailedAttempt {
-            said: Some(Box::new(said)),
-            ..silent
-        };
-        expected["provider_code"] = "invalid_function_parameters".into();
-        expected["param"] = "tools[3].parameters".into();
-        expected["tool"] = "look_up".into();
-        expected["message"] = "object schema missing properties".into();
-        assert_eq!(
-            serde_json::json!(AttemptResponse::from(&explained)),
-            expected
-        );
     }
 }

@@ -6,9 +6,11 @@ use serde::Serialize;
 use shared::domain::{
     ModelAnswer, ModelRef, Origin, Step, StepKind, StopReason, ToolCall, ToolRunner, Usage,
 };
+use utoipa::ToSchema;
 
 use super::response::ModelResponse;
 use crate::delivery::{LongText, LongTexts};
+use crate::openapi::{long_texts, values};
 use crate::time::rfc3339;
 
 /// The most bytes of a tool's text in a list of steps.
@@ -18,62 +20,81 @@ const MAX_TOOL_TEXT_BYTES: usize = 256 * 1_024;
 const MAX_CALLS: usize = 1_000;
 
 /// One step of a task.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Step)]
 pub(crate) struct StepResponse {
     number: u32,
     fence: u64,
+    #[schema(value_type = values::Time)]
     started_at: String,
+    #[schema(value_type = values::Time)]
     finished_at: String,
     #[serde(flatten)]
     kind: KindResponse,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = StepKind)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum KindResponse {
     ModelCall(Box<ModelCallResponse>),
     ToolCall(ToolCallResponse),
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ModelCall)]
 struct ModelCallResponse {
     requested_model: ModelResponse,
     model: ModelResponse,
     served_model: String,
+    #[schema(value_type = values::StopReason)]
     stop_reason: StopReason,
     #[serde(flatten)]
+    #[schema(schema_with = long_texts::text)]
     text: LongText,
     tool_calls: Vec<CallResponse>,
     #[serde(skip_serializing_if = "Not::not")]
     tool_calls_truncated: bool,
+    #[schema(value_type = values::Usage)]
     usage: Usage,
     cost_micro_usd: u64,
     model_attempts: u32,
+    #[schema(value_type = values::Origin)]
     origin: &'static str,
     request_id: Option<String>,
 }
 
 /// A tool call as a part of a model's answer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = StepCall)]
 struct CallResponse {
     #[serde(flatten)]
+    #[schema(schema_with = long_texts::id)]
     id: LongText,
     #[serde(flatten)]
+    #[schema(schema_with = long_texts::name)]
     name: LongText,
     #[serde(flatten)]
+    #[schema(schema_with = long_texts::arguments)]
     arguments: LongText,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ToolCall)]
 struct ToolCallResponse {
     #[serde(flatten)]
+    #[schema(schema_with = long_texts::call_id)]
     call_id: LongText,
     #[serde(flatten)]
+    #[schema(schema_with = long_texts::name)]
     name: LongText,
     #[serde(flatten)]
+    #[schema(schema_with = long_texts::arguments)]
     arguments: LongText,
+    #[schema(value_type = values::ToolRunner)]
     by: ToolRunner,
     #[serde(flatten)]
+    #[schema(schema_with = long_texts::text)]
     text: LongText,
     is_error: bool,
 }

@@ -6,12 +6,20 @@ use shared::domain::TaskId;
 
 use crate::Api;
 use crate::auth::{Caller, TasksRead};
-use crate::delivery::{TextRange, TextResponse};
+use crate::delivery::{RangeParams, TextRange, TextResponse};
 use crate::path::{PathId, PathNumber};
 use crate::problem::Problem;
 use crate::query::Params;
 
-/// `GET /v1/tasks/{id}/output?offset=&limit=`: a part of a completed task's answer.
+/// Reads a part of a completed task's answer.
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}/output",
+    params(RangeParams),
+    responses(
+        (status = 200, body = TextResponse),
+        (status = 409, description = "There is no answer yet."),
+    )
+)]
 pub(crate) async fn read_output(
     State(api): State<Api>,
     Caller { access, .. }: Caller<TasksRead>,
@@ -24,8 +32,12 @@ pub(crate) async fn read_output(
     TextResponse::of(&text, range).map(Json)
 }
 
-/// `GET /v1/tasks/{id}/steps/{number}/text?offset=&limit=`: a part of the text of a model's answer
-/// or a tool's result.
+/// Reads a part of the text of a step: a model's answer or a tool's result.
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}/steps/{number}/text",
+    params(RangeParams),
+    responses((status = 200, body = TextResponse))
+)]
 pub(crate) async fn read_step_text(
     State(api): State<Api>,
     Caller { access, .. }: Caller<TasksRead>,
@@ -38,8 +50,14 @@ pub(crate) async fn read_step_text(
     TextResponse::of(&text, range).map(Json)
 }
 
-/// `GET /v1/tasks/{id}/steps/{number}/arguments?offset=&limit=`: a part of the arguments of the
-/// tool call whose result is, or will be, this step.
+/// Reads a part of the arguments of a tool call.
+///
+/// The step is, or will be, the result of the call.
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}/steps/{number}/arguments",
+    params(RangeParams),
+    responses((status = 200, body = TextResponse))
+)]
 pub(crate) async fn read_call_arguments(
     State(api): State<Api>,
     Caller { access, .. }: Caller<TasksRead>,

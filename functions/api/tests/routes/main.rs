@@ -18,6 +18,7 @@ mod delivery;
 mod keys;
 mod lifecycle;
 mod logs;
+mod openapi;
 mod platform;
 mod tasks;
 mod traces;

@@ -21,6 +21,8 @@ use shared::testing::{
 };
 use tower::ServiceExt;
 
+use crate::openapi;
+
 pub(crate) const KEY: &str = "k3y";
 
 /// How often clients may wait at once.
@@ -123,17 +125,23 @@ impl Platform {
         }
     }
 
+    /// Sends a request, and checks that the OpenAPI document allows the response.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let (sent, body) = request.into_parts();
+        let sent_body = body.collect().await.unwrap().to_bytes();
+        let request = Request::from_parts(sent.clone(), Body::from(sent_body.clone()));
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| json!(String::from_utf8_lossy(&bytes)));
-        Answer {
+        let answer = Answer {
             status: parts.status,
             headers: parts.headers,
             body,
-        }
+        };
+        openapi::check(&sent, &sent_body, &answer);
+        answer
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -19,16 +19,16 @@ const AGENT: &str = r#"{
     "tools": [{"name": "ask_human", "description": "Asks.", "input_schema": {"type": "object"}}]
 }"#;
 
-fn calling(calls: impl IntoIterator<Item = ToolCall>) -> Reply {
+pub(crate) fn calling(calls: impl IntoIterator<Item = ToolCall>) -> Reply {
     Reply::Answer(samples::answer_calling(calls))
 }
 
-fn ask_human(id: &str) -> ToolCall {
+pub(crate) fn ask_human(id: &str) -> ToolCall {
     samples::tool_call(id, "ask_human", "{}")
 }
 
 /// The path of a task that was worked on by this script.
-async fn task(platform: &Platform, script: impl IntoIterator<Item = Reply>) -> String {
+pub(crate) async fn task(platform: &Platform, script: impl IntoIterator<Item = Reply>) -> String {
     let agent = platform.post("/v1/agents", AGENT).await;
     assert_eq!(agent.status, StatusCode::CREATED, "{}", agent.body);
     let task = platform
