@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Api, Auth, DeploymentKey, router};
+use api::{Api, Auth, DeploymentKey, Origins, router};
 use axum::Router;
 use cleanup::Cleanup;
 use executor::Executor;
@@ -117,6 +117,7 @@ impl Ports {
             },
             version: "v1",
             runbook_url: "docs/operations.md".to_owned(),
+            origins: Origins::default(),
         })
     }
 

@@ -48,6 +48,7 @@ fn environment() -> Environment {
         ("DEPLOYMENT_DAILY_BUDGET_MICRO_USD", "0"),
         ("TENANT_MAX_RUNNING_TASKS", "0"),
         ("TENANT_MAX_WAITS", "50"),
+        ("CORS_ORIGINS", "https://console.example.com"),
         ("EXECUTOR_MAX_CONCURRENCY", "50"),
         ("LEASE_SECONDS", "60"),
         ("TASK_RETENTION_DAYS", "90"),

@@ -6,6 +6,8 @@ use std::time::Duration;
 use shared::config::{ConfigError, Environment};
 use shared::domain::Provider;
 
+use crate::Origins;
+
 /// The settings of the API function, from its environment variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -30,6 +32,8 @@ pub struct Config {
     /// `TENANT_MAX_WAITS`: the most requests of one tenant that wait for tasks at once; 0 for any
     /// number.
     pub tenant_max_waits: Option<NonZeroU32>,
+    /// `CORS_ORIGINS`: the origins of the web pages that may use the API, with commas between them.
+    pub origins: Origins,
 }
 
 impl Config {
@@ -45,6 +49,10 @@ impl Config {
             runbook_url: environment.required("RUNBOOK_URL")?,
             providers: providers(environment)?,
             tenant_max_waits: NonZeroU32::new(environment.parsed("TENANT_MAX_WAITS")?),
+            origins: match environment.optional("CORS_ORIGINS") {
+                Some(_) => environment.parsed("CORS_ORIGINS")?,
+                None => Origins::default(),
+            },
         })
     }
 }

@@ -8,6 +8,7 @@
 mod agents;
 mod auth;
 mod body;
+mod browsers;
 pub mod config;
 mod dead_letters;
 mod delivery;
@@ -32,10 +33,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
 use shared::app::{Agents, Keys, Readiness, Tasks, Tenants, Waits};
 
 pub use auth::{Auth, DeploymentKey};
+pub use browsers::Origins;
 use edge::Runbook;
 use problem::Problem;
 
@@ -60,6 +63,8 @@ pub struct Api {
     pub version: &'static str,
     /// The URL of the runbook. Problem documents link to it if it begins with `https://`.
     pub runbook_url: String,
+    /// The web pages that may use the API.
+    pub origins: Origins,
 }
 
 /// The router with all routes.
@@ -70,11 +75,17 @@ pub fn router(api: Api) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(api.auth.clone(), auth::require_key));
-    routes::open(Router::new().nest(routes::V1, v1))
+    let all = routes::open(Router::new().nest(routes::V1, v1))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(body::MAX_BYTES))
-        .layer(from_fn_with_state(runbook, edge::frame))
+        .layer(DefaultBodyLimit::max(body::MAX_BYTES));
+    // Before the check of the key: a browser asks for permission without one.
+    let all = match browsers::cors(api.origins.clone()) {
+        Some(cors) => all.layer(from_fn_with_state(cors, browsers::cross_origin)),
+        None => all,
+    };
+    all.layer(from_fn_with_state(runbook, edge::frame))
+        .layer(browsers::compression())
         .with_state(api)
 }
 
@@ -82,6 +93,10 @@ async fn unknown_route() -> Problem {
     Problem::unknown_route()
 }
 
-async fn wrong_method() -> Problem {
-    Problem::wrong_method()
+/// The router adds `Allow` to both responses.
+async fn wrong_method(method: Method) -> Result<StatusCode, Problem> {
+    if method == Method::OPTIONS {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(Problem::wrong_method())
 }

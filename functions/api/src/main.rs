@@ -89,6 +89,7 @@ async fn main() -> Result<(), Error> {
         },
         version: VERSION,
         runbook_url: config.runbook_url,
+        origins: config.origins,
     };
     lambda_http::run(router(api).layer(from_fn(invocation))).await
 }

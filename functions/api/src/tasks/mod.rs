@@ -18,12 +18,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use shared::domain::TaskId;
 
 use crate::Api;
 use crate::auth::{Caller, TasksRead, TasksSubmit};
 use crate::body::Body;
+use crate::etag::{EntityTag, IfNoneMatch};
 use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{ListResponse, PageParams, Params, refused};
@@ -74,15 +75,19 @@ pub(crate) async fn submit_task(
 /// If the wait ends early for another reason, the response has a `Retry-After`.
 #[utoipa::path(
     get, path = "/v1/tasks/{id}",
-    params(("wait" = inline(Option<u64>), Query, minimum = 0, maximum = 25, description = "How many seconds to wait.")),
-    responses((status = 200, body = TaskResponse, headers(("Retry-After"))))
+    params(IfNoneMatch, ("wait" = inline(Option<u64>), Query, minimum = 0, maximum = 25, description = "How many seconds to wait.")),
+    responses(
+        (status = 200, body = TaskResponse, headers(("ETag"), ("Retry-After"))),
+        (status = 304, description = "The task is as the client has it.", headers(("ETag"), ("Retry-After"))),
+    )
 )]
 pub(crate) async fn find_task(
     State(api): State<Api>,
     caller: Caller<TasksRead>,
     PathId(id): PathId<TaskId>,
+    conditions: HeaderMap,
     mut params: Params,
-) -> Result<(HeaderMap, Json<TaskResponse>), Problem> {
+) -> Result<(HeaderMap, Response), Problem> {
     let rule = format!("must be a number of seconds from 0 to {MAX_WAIT_SECONDS}");
     let wait = params.take("wait", &rule)?.unwrap_or(0);
     if wait > MAX_WAIT_SECONDS {
@@ -99,7 +104,9 @@ pub(crate) async fn find_task(
     if let Some(after) = found.retry_after {
         headers.insert(RETRY_AFTER, whole_seconds(after).into());
     }
-    Ok((headers, Json(TaskResponse::from(&found.task))))
+    let tag = EntityTag::of(&format!("{id}-{}", found.task.progress().revision));
+    let shown = Json(TaskResponse::from(&found.task));
+    Ok((headers, tag.respond(&conditions, shown)))
 }
 
 /// Lists the tasks that the filter wants.

@@ -14,6 +14,7 @@
 mod access;
 mod agents;
 mod bodies;
+mod browsers;
 mod delivery;
 mod keys;
 mod lifecycle;

@@ -51,6 +51,9 @@ pub(crate) struct Answer {
     pub(crate) body: Value,
 }
 
+/// The web page that may use the API.
+pub(crate) const ORIGIN: &str = "https://console.example.com";
+
 impl Platform {
     pub(crate) fn new() -> Self {
         Self::failing(&Faults::default())
@@ -114,6 +117,7 @@ impl Platform {
             auth,
             version: "v1",
             runbook_url: "https://wiki.example/runbook".to_owned(),
+            origins: ORIGIN.parse().unwrap(),
         });
         Self {
             router,
