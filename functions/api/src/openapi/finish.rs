@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::flatten::{flattened, name_of};
-use super::links;
+use super::{links, rules};
 use crate::routes::V1;
 
 /// What a response says that has no words of its own.
@@ -64,6 +64,7 @@ pub(super) fn finish(mut document: Value) -> Value {
     for schema in schemas.values_mut() {
         *schema = flattened(schema, &unknown);
     }
+    rules::add(&mut schemas);
     for (path, item) in members_of(&mut document["paths"]) {
         for (_, operation) in members_of(item) {
             complete(path, operation);

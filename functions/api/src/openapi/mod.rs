@@ -15,6 +15,7 @@ mod links;
 pub(crate) mod long_texts;
 mod names;
 pub(crate) mod parameters;
+mod rules;
 pub(crate) mod values;
 
 use std::collections::BTreeMap;

@@ -199,7 +199,11 @@ fn closed(schema: &Value) -> Value {
         Value::Object(members) => {
             let mut members: Map<String, Value> = members
                 .iter()
-                .map(|(name, member)| (name.clone(), closed(member)))
+                .map(|(name, member)| match name.as_str() {
+                    // These are rules on some of the members.
+                    "anyOf" | "not" => (name.clone(), member.clone()),
+                    _ => (name.clone(), closed(member)),
+                })
                 .collect();
             let is_object = members
                 .get("properties")
