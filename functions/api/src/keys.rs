@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use crate::Api;
 use crate::auth::{Caller, Keys};
 use crate::body::{Body, Broken, Object, OptionalBody, counted, not_null, required};
+use crate::json::{Whole, whole};
 use crate::openapi::values;
 use crate::path::PathId;
 use crate::problem::Problem;
@@ -47,14 +48,15 @@ pub(crate) struct CreateKeyRequest {
 pub(crate) struct RateEntry {
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 100_000)]
-    requests_per_minute: Patch<u32>,
+    requests_per_minute: Patch<Whole<u32>>,
 }
 
 impl RateEntry {
     /// What the body says about the limit on requests.
     pub(crate) fn rate(entry: Option<Object<Self>>, broken: &mut Broken) -> Patch<RequestRate> {
         let Object(entry) = entry.unwrap_or_default();
-        let checked = entry.requests_per_minute.try_map(RequestRate::per_minute);
+        let requests = entry.requests_per_minute;
+        let checked = requests.try_map(|Whole(requests)| RequestRate::per_minute(requests));
         let rate = broken.below("/limits", |broken| broken.keep(checked));
         rate.unwrap_or_default()
     }
@@ -101,6 +103,7 @@ pub(crate) struct ChangeKeyRequest {
 #[schema(examples(json!({ "grace_seconds": 600 })))]
 pub(crate) struct RotateKeyRequest {
     /// For how long the earlier secret is accepted.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 604_800, default = 3_600)]
     grace_seconds: Option<u32>,
 }

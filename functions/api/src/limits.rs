@@ -5,6 +5,7 @@ use shared::app::Access;
 use shared::domain::{LimitBound, LimitChanges, Limits, OnLimit, Scope};
 use utoipa::ToSchema;
 
+use crate::json::whole;
 use crate::openapi::values;
 
 /// The limits that a body changes. An absent limit stays.
@@ -12,14 +13,19 @@ use crate::openapi::values;
 #[serde(deny_unknown_fields)]
 #[schema(as = LimitChanges)]
 pub(crate) struct LimitsEntry {
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 10, maximum = 86_400)]
     timeout_seconds: Option<u32>,
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_cost_micro_usd: Option<u64>,
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 1_000)]
     max_steps: Option<u32>,
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 1_000)]
     max_tool_calls: Option<u32>,
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_tokens: Option<u64>,
 }

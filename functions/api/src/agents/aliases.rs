@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::Api;
 use crate::auth::{AgentsRead, AgentsWrite, Caller};
 use crate::body::{Body, Broken, required};
+use crate::json::whole;
 use crate::openapi::values;
 use crate::path::{PathAlias, PathId};
 use crate::problem::Problem;
@@ -21,7 +22,8 @@ use crate::query::{ListResponse, Params};
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({ "version": 1 })))]
 pub(crate) struct SetAliasRequest {
-    #[schema(value_type = values::Number)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = values::Number, required = true)]
     version: Option<u32>,
 }
 

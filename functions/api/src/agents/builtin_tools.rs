@@ -8,6 +8,7 @@ use shared::domain::{
 use utoipa::ToSchema;
 
 use crate::body::{Broken, Object, counted, named, required};
+use crate::json::whole;
 use crate::openapi::values;
 
 /// The most entries that are read. More entries would have a tool twice.
@@ -30,9 +31,11 @@ pub(super) struct BuiltinToolEntry {
     #[schema(value_type = Option<Vec<values::HttpMethod>>, min_items = 1, max_items = 6)]
     methods: Option<Vec<String>>,
     /// Where the response body is cut.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1_024, maximum = 2_097_152, default = 262_144)]
     max_response_bytes: Option<u32>,
     /// For one request with its redirects.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 120, default = 20)]
     timeout_seconds: Option<u32>,
 }

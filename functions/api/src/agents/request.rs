@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::builtin_tools::{BuiltinToolEntry, builtin_tools};
 use crate::body::{Broken, Object, counted, named, required};
+use crate::json::whole;
 use crate::openapi::values;
 use crate::problem::Problem;
 
@@ -49,20 +50,27 @@ pub(crate) struct AgentRequest {
     #[schema(value_type = Option<CacheEntry>)]
     cache: Option<Object<CacheEntry>>,
     /// At most what each model of the chain can write.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 128_000, default = 4_096)]
     max_output_tokens: Option<u32>,
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 10, maximum = 86_400, default = 1_800)]
     timeout_seconds: Option<u32>,
     /// The most that the model calls of a task may cost. Every model must then have a price.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_cost_micro_usd: Option<u64>,
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 1_000, default = 100)]
     max_steps: Option<u32>,
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 1_000, default = 200)]
     max_tool_calls: Option<u32>,
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_tokens: Option<u64>,
     /// How long a task waits for its client before it fails.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 60, maximum = 2_592_000, default = 86_400)]
     input_timeout_seconds: Option<u32>,
     #[schema(value_type = Option<values::OnLimit>)]
@@ -129,8 +137,10 @@ pub(super) struct OutputSchemaEntry {
 #[schema(as = RetryRequest)]
 struct RetryEntry {
     /// For each model.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 10, default = 3)]
     max_attempts: Option<u32>,
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 600, default = 60)]
     max_seconds: Option<u32>,
     #[schema(value_type = Option<values::Outage>)]
@@ -144,9 +154,11 @@ struct RetryEntry {
 pub(super) struct CacheEntry {
     #[schema(value_type = values::CacheSwitch)]
     mode: Option<String>,
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 2_592_000, default = 3_600)]
     ttl_seconds: Option<u32>,
     /// For how long a cached answer is used after that, when no model answers.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 2_592_000, default = 0)]
     stale_seconds: Option<u32>,
 }

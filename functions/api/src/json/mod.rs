@@ -3,6 +3,7 @@
 
 mod encoding;
 mod merge;
+mod whole;
 mod words;
 
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -13,6 +14,7 @@ use serde_path_to_error::{Path, Segment};
 use crate::body::Object;
 use crate::problem::{BrokenRule, Problem};
 pub(crate) use merge::merge;
+pub(crate) use whole::{Whole, whole};
 
 /// Decodes the JSON object in these bytes into a `T`.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

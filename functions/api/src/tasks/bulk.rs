@@ -13,6 +13,7 @@ use super::filter::FilterRequest;
 use crate::Api;
 use crate::auth::{Caller, TasksSubmit};
 use crate::body::{Body, Broken, Object, required};
+use crate::json::whole;
 use crate::openapi::values;
 use crate::problem::{NOT_TRIED, Problem};
 use crate::query::Params;
@@ -45,6 +46,7 @@ pub(crate) struct BulkRequest {
     #[schema(value_type = FilterRequest)]
     filter: Option<Object<FilterRequest>>,
     /// The most tasks of the page.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 100, default = 100)]
     limit: Option<u32>,
     /// A `next_cursor` of this route.

@@ -6,6 +6,7 @@ use shared::domain::{Invalid, LimitChanges};
 use utoipa::ToSchema;
 
 use crate::body::{Broken, Object, required};
+use crate::json::whole;
 use crate::limits::LimitsEntry;
 use crate::openapi::values;
 use crate::problem::Problem;
@@ -46,6 +47,7 @@ pub(crate) struct AnswerTaskRequest {
 struct ResultEntry {
     /// The call, unless `step` names it.
     call_id: Option<String>,
+    #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = Option<values::Number>)]
     step: Option<u32>,
     #[schema(value_type = String)]

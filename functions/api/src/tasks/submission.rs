@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::request::changes;
 use crate::body::{Broken, Object, counted, named, required};
+use crate::json::whole;
 use crate::limits::LimitsEntry;
 use crate::openapi::{parameters, values};
 use crate::problem::Problem;
@@ -58,6 +59,7 @@ macro_rules! submission {
         pub(crate) struct $name {
             $($(#[$attribute])* $field: $type,)*
             /// The version that the task runs, instead of the newest one.
+            #[serde(default, deserialize_with = "whole")]
             #[schema(value_type = Option<values::Number>)]
             agent_version: Option<u32>,
             /// An alias that names the version.
@@ -69,6 +71,7 @@ macro_rules! submission {
             #[schema(value_type = Option<values::CacheMode>)]
             cache: Option<String>,
             /// The oldest age at which the task accepts a cached answer.
+            #[serde(default, deserialize_with = "whole")]
             #[schema(minimum = 0, maximum = 2_592_000)]
             max_age_seconds: Option<u32>,
             /// Instead of the agent's.

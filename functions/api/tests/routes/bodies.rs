@@ -1,9 +1,10 @@
 //! Bodies that can't be read, and what is said of them.
 
 use axum::body::Body;
+use axum::http::StatusCode;
 use serde_json::json;
 
-use crate::platform::{Platform, request};
+use crate::platform::{Platform, check_refused, request};
 
 /// A submission that would be refused only for its agent.
 const READABLE: &str = r#"{"agent_id":"agt_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10","input":"é"}"#;
@@ -151,4 +152,29 @@ async fn a_content_encoding_is_refused_by_name() {
             "{harmless:?}"
         );
     }
+}
+
+/// By JSON Schema, `20.0` is an integer.
+#[tokio::test]
+async fn a_whole_number_may_be_written_with_a_decimal_point() {
+    let platform = Platform::new();
+    let agent = r#"{
+        "name": "clerk", "models": [{"provider": "anthropic", "model": "claude-sonnet-5-5"}],
+        "max_steps": 20.0, "retry": {"max_seconds": 3e1}
+    }"#;
+    let answer = platform.post("/v1/agents", agent).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+    let read = (
+        &answer.body["max_steps"],
+        &answer.body["retry"]["max_seconds"],
+    );
+    assert_eq!(read, (&json!(20), &json!(30)));
+    let key = r#"{"name": "k", "scopes": ["keys"], "limits": {"requests_per_minute": 150.0}}"#;
+    let answer = platform.post("/v1/keys", key).await;
+    assert_eq!(answer.body["limits"]["requests_per_minute"], 150);
+    let refused = platform
+        .post("/v1/agents", agent.replace("20.0", "20.5"))
+        .await;
+    let rule = "must be a whole number from 0 to 4294967295, not 20.5";
+    check_refused(&refused, &[("/max_steps", rule)], "20.5");
 }
