@@ -53,8 +53,8 @@ sam-local-api: install-run ## The HTTP API in containers, by `sam local start-ap
 
 # ---- test and check -------------------------------------------------------------------------------------------------
 
-.PHONY: test unit scripts walkthrough integration fuzz
-test: unit scripts walkthrough integration fuzz ## All tests
+.PHONY: test unit scripts walkthrough integration api-fuzz fuzz
+test: unit scripts walkthrough integration api-fuzz fuzz ## All tests
 
 unit: ## Tests that need only cargo
 	cargo test --workspace
@@ -72,6 +72,9 @@ LOGS := cargo test --workspace --test logs
 integration: install-run ## Integration and end-to-end tests, with a local AWS of their own
 	$(ON_LOCAL_AWS) --test logs --no-run
 	@$(STACK) test sh -c '$(ON_LOCAL_AWS) && $(LOGS)'
+
+api-fuzz: install-run install-schemathesis ## Send random requests to the API, with a local AWS of their own, and compare the responses with docs/openapi.json
+	@$(STACK) test .local/aws/bin/python local/api_fuzz.py
 
 # Without a sanitizer it works with the stable compiler. Our code has no unsafe parts.
 FUZZ := PATH="$(CURDIR)/.local/fuzz/bin:$$PATH" cargo fuzz
@@ -150,10 +153,10 @@ validate: install-sam ## sam validate
 
 # ---- install: pinned tools, into .local/ only -----------------------------------------------------------------------
 
-.PHONY: install install-run install-aws install-sam install-deny install-lint install-fuzz
-install: install-run install-deny install-lint install-fuzz ## Install every tool that the other targets need
+.PHONY: install install-run install-aws install-sam install-deny install-lint install-fuzz install-schemathesis
+install: install-run install-deny install-lint install-fuzz install-schemathesis ## Install every tool that the other targets need
 
-install-run install-aws install-sam install-deny install-lint install-fuzz: python
+install-run install-aws install-sam install-deny install-lint install-fuzz install-schemathesis: python
 install-run:
 	@$(PYTHON) local/install.py aws sam model
 
@@ -171,6 +174,9 @@ install-lint:
 
 install-fuzz:
 	@$(PYTHON) local/install.py fuzz
+
+install-schemathesis:
+	@$(PYTHON) local/install.py schemathesis
 
 .PHONY: python
 python:

@@ -71,6 +71,11 @@ def check_machine(tools):
     if "model" in tools:
         need("node", "install Node.js 20.15 or newer", ["node", "--version"], (20, 15))
         need("npm", "it comes with Node.js")
+    if "schemathesis" in tools and sys.version_info < (3, 11):
+        problems.append(
+            f"Python 3.11 or newer is needed to test the API with random requests, this is "
+            f"{sys.version.split()[0]}: put a newer python3 first on the PATH"
+        )
     if "aws" in tools and platform.system() != "Linux":
         problems.append(
             "the local AWS runs the Lambda binaries as plain processes, which needs Linux: "
@@ -214,6 +219,7 @@ INSTALLERS = {
     "deny": lambda held: install_cargo(held, "deny", CARGO_DENY),
     "fuzz": lambda held: install_cargo(held, "fuzz", CARGO_FUZZ),
     "lint": lambda held: install_venv(held, "lint", "ruff"),
+    "schemathesis": lambda held: install_venv(held, "schemathesis", "schemathesis"),
 }
 
 if __name__ == "__main__":
