@@ -88,7 +88,7 @@ const MODEL: [&str; 2] = ["provider", "model"];
 ///
 /// A constant below does not compile if its name has no row here, or if the row has another unit or
 /// number of dimensions.
-pub const ALL: [(&str, Unit, &[&str]); 78] = [
+pub const ALL: [(&str, Unit, &[&str]); 79] = [
     ("Requests", Unit::Count, &[]),
     ("ClientErrors", Unit::Count, &[]),
     ("ServerErrors", Unit::Count, &[]),
@@ -98,6 +98,7 @@ pub const ALL: [(&str, Unit, &[&str]); 78] = [
     ("AuthFailures", Unit::Count, &["reason"]),
     ("TasksSubmitted", Unit::Count, &[]),
     ("IdempotentReplays", Unit::Count, &[]),
+    ("TasksRetried", Unit::Count, &[]),
     ("SubmitFailures", Unit::Count, &[]),
     ("SubmitLatency", Unit::Milliseconds, &[]),
     ("TasksClaimed", Unit::Count, &[]),
@@ -218,6 +219,8 @@ pub const AUTH_FAILURES: Counter<1> = Counter::listed("AuthFailures");
 pub const TASKS_SUBMITTED: Counter<0> = Counter::listed("TasksSubmitted");
 /// Submissions with an `Idempotency-Key` whose task exists already.
 pub const IDEMPOTENT_REPLAYS: Counter<0> = Counter::listed("IdempotentReplays");
+/// Ended tasks that their clients, or a redrive, opened again.
+pub const TASKS_RETRIED: Counter<0> = Counter::listed("TasksRetried");
 /// Submissions answered with a status from 500 on.
 pub const SUBMIT_FAILURES: Counter<0> = Counter::listed("SubmitFailures");
 /// Time to answer a submission.

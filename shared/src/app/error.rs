@@ -17,8 +17,8 @@ pub enum AppError {
     /// The task's state does not allow the request.
     #[error("the task is {}", .0.as_str())]
     WrongState(TaskStatus),
-    /// A task that paused at this limit would pause at it again.
-    #[error("the task paused at its {limit} of {bound}")]
+    /// A task that stopped at this limit would stop at it again.
+    #[error("the task stopped at its {limit} of {bound}")]
     LimitNotRaised {
         /// The limit.
         limit: LimitKind,

@@ -42,7 +42,8 @@ impl Tasks {
     }
 
     /// Continues a task that failed, was canceled or timed out: after its last recorded step, or
-    /// from the start. If its steps can't be read or one is missing, only from the start.
+    /// from the start. If its steps can't be read or one is missing, only from the start. A task
+    /// that would stop at the same limit again at once needs a higher one.
     pub async fn retry_task(
         &self,
         tenant: &TenantId,
@@ -59,7 +60,12 @@ impl Tasks {
             task.reopen(from, limits, self.clock.now())?;
             Ok((Draft::of(task), ()))
         };
-        self.change_and_send(tenant, id, reopen).await
+        let log = |task: &Task| {
+            let (from, base) = (from.as_str(), task.progress().base);
+            tracing::info!(from, base, "task retried");
+            metric::TASKS_RETRIED.add([], 1);
+        };
+        self.change_and_send(tenant, id, reopen, log).await
     }
 
     /// Deletes a task that has ended. It no longer exists for readers; its records, and the cached
@@ -89,7 +95,8 @@ impl Tasks {
             task.resume(limits, self.clock.now())?;
             Ok((Draft::of(task), ()))
         };
-        self.change_and_send(tenant, id, resume).await
+        let log = |_: &Task| tracing::info!("task resumed");
+        self.change_and_send(tenant, id, resume, log).await
     }
 
     /// Records the client's answers to all calls that its task waits for, and resumes the task. If
@@ -122,7 +129,8 @@ impl Tasks {
             )?;
             Ok((Draft { task, steps }, ()))
         };
-        self.change_and_send(tenant, id, answer).await
+        let log = |_: &Task| tracing::info!("task answered");
+        self.change_and_send(tenant, id, answer, log).await
     }
 
     /// Where a retried task starts. Counts the recorded steps on the task first.
@@ -238,19 +246,20 @@ impl Tasks {
         changes.apply(task.limits()).map_err(in_limits)
     }
 
-    /// Makes a transition after which the task continues, and sends its message.
+    /// Makes a transition after which the task continues, logs it, and sends the task's message.
     async fn change_and_send<F>(
         &self,
         tenant: &TenantId,
         id: TaskId,
         transition: impl Fn(Task) -> F,
+        log: impl Fn(&Task),
     ) -> Result<Task, AppError>
     where
         F: Future<Output = Result<(Draft, ()), AppError>>,
     {
         let (task, ()) = self.change(tenant, id, transition).await?;
         if task.status() == TaskStatus::Queued {
-            tracing::info!(base = task.progress().base, "task resumed");
+            log(&task);
             send(self.queue.as_ref(), &task, Duration::ZERO).await;
         }
         Ok(task)
@@ -321,4 +330,14 @@ pub enum RetryFrom {
     Checkpoint,
     /// From the task's input, in a new run. The numbers of its steps continue.
     Start,
+}
+
+impl RetryFrom {
+    /// The name in requests and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Checkpoint => "checkpoint",
+            Self::Start => "start",
+        }
+    }
 }

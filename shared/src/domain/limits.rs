@@ -48,6 +48,14 @@ pub enum LimitKind {
 }
 
 impl LimitKind {
+    /// Every limit.
+    pub const ALL: [Self; 4] = [
+        Self::Budget,
+        Self::MaxSteps,
+        Self::MaxToolCalls,
+        Self::MaxTokens,
+    ];
+
     /// The name in records, responses and logs.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -54,6 +54,13 @@ impl Failure {
         )
     }
 
+    /// The limit that the task reached, if that is why it failed.
+    pub fn limit(&self) -> Option<LimitKind> {
+        LimitKind::ALL
+            .into_iter()
+            .find(|limit| *self == Self::limit_reached(*limit))
+    }
+
     /// The failure of a task whose attempts are used up, because its workers were lost or failed.
     pub(super) fn attempts_exhausted(attempts: u64, steps: u32, setbacks: &Setbacks) -> Self {
         let message = format!(

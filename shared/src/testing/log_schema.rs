@@ -54,6 +54,7 @@ const TEXTS: &[&str] = &[
     "provider_message",
     "stop_reason",
     "origin",
+    "from",
     "to",
     "scope",
     "host",

@@ -325,7 +325,7 @@ impl From<AppError> for Problem {
                 status.as_str()
             )),
             AppError::LimitNotRaised { limit, bound } => Self::conflict(format!(
-                "the task paused at its {limit} of {bound}, and would pause again: send limits with a higher {}",
+                "the task stopped at its {limit} of {bound}, and would stop again: send limits with a higher {}",
                 limit.setting()
             )),
             AppError::AgentDisabled(agent) => Self::agent_disabled(agent),

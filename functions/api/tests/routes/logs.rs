@@ -112,7 +112,7 @@ async fn of_many_tasks_that_are_redriven_each_has_lines_of_its_own() {
         let agent = platform.create_agent().await;
         let task = platform.submit(&agent, "hello").await["id"].clone();
         platform.dead_letter(task.as_str().unwrap()).await;
-        redriven.push([json!("task resumed"), task.clone(), json!(agent)]);
+        redriven.push([json!("task retried"), task.clone(), json!(agent)]);
         ids.push(task);
     }
     let order = json!({ "ids": ids }).to_string();

@@ -13,14 +13,14 @@ use crate::domain::time::Timestamp;
 #[error("the task is {}", .0.as_str())]
 pub struct WrongState(pub TaskStatus);
 
-/// Why a task can't be resumed.
+/// Why a task can't be resumed, or opened again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ResumeRefused {
-    /// The task is not paused.
+    /// The task's status does not allow it.
     #[error(transparent)]
     WrongState(#[from] WrongState),
-    /// The client did not raise the limit at which the task paused.
-    #[error("the task paused at its {limit} of {bound}")]
+    /// The client did not raise the limit at which the task stopped.
+    #[error("the task stopped at its {limit} of {bound}")]
     NotRaised {
         /// The limit.
         limit: LimitKind,
@@ -93,15 +93,23 @@ impl Task {
     }
 
     /// Continues a task that failed, was canceled or timed out, with these limits and all the time
-    /// that they allow. The caller sends a message for the task.
+    /// that they allow. The caller sends a message for the task. If it failed at a limit, and would
+    /// reach it again before it does anything, the limit must be higher than before. A new run
+    /// counts steps and tool calls anew; tokens and cost are the task's.
     pub fn reopen(
         &mut self,
         from: ReopenFrom,
         limits: Limits,
         now: Timestamp,
-    ) -> Result<(), WrongState> {
+    ) -> Result<(), ResumeRefused> {
         if !self.is_reopenable() {
-            return Err(WrongState(self.status()));
+            return Err(WrongState(self.status()).into());
+        }
+        if let TaskState::Failed(failure) = &self.progress.state
+            && let Some(limit) = failure.limit()
+            && (from == ReopenFrom::Checkpoint || limit == LimitKind::MaxTokens)
+        {
+            self.check_raised(limit, limits)?;
         }
         if let ReopenFrom::Start { last_step } = from {
             // Recorded steps may be missing. The new run must not have their numbers, which count as
@@ -134,12 +142,7 @@ impl Task {
         let TaskState::Paused { limit, since, .. } = self.progress.state else {
             return Err(WrongState(self.status()).into());
         };
-        let is_own =
-            limit != LimitKind::Budget || self.progress.setbacks.cap() == Some(BudgetScope::Task);
-        let bounds = limits.bound(limit).zip(self.progress.limits.bound(limit));
-        if let Some((_, bound)) = bounds.filter(|(raised, bound)| is_own && raised <= bound) {
-            return Err(ResumeRefused::NotRaised { limit, bound });
-        }
+        self.check_raised(limit, limits)?;
         let began = self.progress.deadline.minus(self.progress.limits.timeout());
         self.progress.deadline = began.plus(limits.timeout());
         self.progress.limits = limits;
@@ -159,6 +162,17 @@ impl Task {
             .map(|known| known.saturating_add(bytes));
         self.queue_after_client(since, Event::Answered, now);
         Ok(())
+    }
+
+    /// Refuses limits that do not raise this one, unless it was the cap on cost of another budget.
+    fn check_raised(&self, limit: LimitKind, limits: Limits) -> Result<(), ResumeRefused> {
+        let is_own =
+            limit != LimitKind::Budget || self.progress.setbacks.cap() == Some(BudgetScope::Task);
+        let bounds = limits.bound(limit).zip(self.progress.limits.bound(limit));
+        match bounds.filter(|(raised, bound)| is_own && raised <= bound) {
+            Some((_, bound)) => Err(ResumeRefused::NotRaised { limit, bound }),
+            None => Ok(()),
+        }
     }
 
     /// Queues the task, and moves its deadline by the time that it waited for its client.

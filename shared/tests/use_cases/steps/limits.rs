@@ -42,6 +42,50 @@ fn limits() -> [(LimitKind, LimitChanges, LimitChanges); 3] {
     ]
 }
 
+/// A retry that would stop at the same limit is refused. A new run counts all but tokens anew.
+async fn check_retries(world: &World, task: TaskId, kind: LimitKind, high: LimitChanges) {
+    let bound = world.task(task).await.limits().bound(kind).unwrap();
+    let none = LimitChanges::default();
+    let (tasks, tenant) = (world.tasks(), world.tenant());
+    for from in [RetryFrom::Checkpoint, RetryFrom::Start] {
+        if from == RetryFrom::Start && kind != LimitKind::MaxTokens {
+            continue;
+        }
+        let refused = tasks.retry_task(tenant, task, from, none).await;
+        assert!(
+            matches!(refused, Err(AppError::LimitNotRaised { limit, bound: at }) if (limit, at) == (kind, bound)),
+            "{kind} {from:?}: {refused:?}"
+        );
+    }
+    let raised = tasks.retry_task(tenant, task, RetryFrom::Checkpoint, high);
+    raised.await.unwrap();
+    let ended = world.run(task).await.unwrap();
+    assert_eq!(ended, RunOutcome::Ended(TaskStatus::Completed), "{kind}");
+}
+
+#[tokio::test]
+async fn a_new_run_counts_steps_anew_and_may_succeed_at_the_same_limit() {
+    let world = world([calling([calculate("a", "1")])]).await;
+    let world = world
+        .with_agent(|config| {
+            config.builtin_tools = vec![BuiltinTool::Calculator];
+            config.limits = config.limits.with_max_steps(1).unwrap();
+            config.limits.on_limit = OnLimit::Fail;
+        })
+        .await;
+    let task = world.submit("hello").await.unwrap().id();
+    let ended = world.run(task).await.unwrap();
+    assert_eq!(ended, RunOutcome::Ended(TaskStatus::Failed));
+    let none = LimitChanges::default();
+    let retried = world
+        .tasks()
+        .retry_task(world.tenant(), task, RetryFrom::Start, none)
+        .await;
+    assert_eq!(retried.unwrap().progress().base, 1);
+    let ended = world.run(task).await.unwrap();
+    assert_eq!(ended, RunOutcome::Ended(TaskStatus::Completed));
+}
+
 #[tokio::test]
 async fn each_limit_pauses_a_task_until_it_is_resumed_with_a_higher_one() {
     for (kind, low, high) in limits() {
@@ -87,7 +131,8 @@ async fn each_limit_pauses_a_task_until_it_is_resumed_with_a_higher_one() {
                     );
                 }
                 (OnLimit::Fail, TaskState::Failed(failure)) => {
-                    assert_eq!(failure.code, FailureCode::LimitReached);
+                    assert_eq!(failure.limit(), Some(kind));
+                    check_retries(&world, task.id(), kind, high).await;
                 }
                 other => panic!("{kind}: {other:?}"),
             }

@@ -1,6 +1,58 @@
 //! A client retries an ended task.
 
 use super::*;
+use crate::lines::{hear, lines};
+
+#[tokio::test]
+async fn the_log_tells_answers_resumptions_and_retries_apart() {
+    let low = LimitChanges {
+        max_steps: Some(2),
+        ..LimitChanges::default()
+    };
+    let high = LimitChanges {
+        max_steps: Some(9),
+        ..low
+    };
+    let world = world([
+        calling([ask_human("a")]),
+        Reply::Fail(ModelErrorKind::Rejected),
+    ])
+    .await;
+    let (tasks, tenant) = (world.tasks(), world.tenant());
+    let new = NewTask {
+        limits: low,
+        ..world.new_task("hello")
+    };
+    let task = tasks.submit_task(tenant, new).await.unwrap().id();
+    let (heard, _guard) = hear();
+    world.run(task).await.unwrap();
+    let answers = vec![answer("a", "yes")];
+    tasks.answer_task(tenant, task, answers).await.unwrap();
+    world.run(task).await.unwrap();
+    tasks.resume_task(tenant, task, high).await.unwrap();
+    world.run(task).await.unwrap();
+    tasks
+        .retry_task(tenant, task, RetryFrom::Start, low)
+        .await
+        .unwrap();
+    let told: Vec<_> = lines(&heard)
+        .into_iter()
+        .filter(|line| {
+            let text = line["message"].as_str().unwrap();
+            ["task answered", "task resumed", "task retried"].contains(&text)
+        })
+        .map(|line| ["message", "from", "base"].map(|field| line[field].clone()))
+        .collect();
+    let null = serde_json::Value::Null;
+    assert_eq!(
+        told,
+        [
+            ["task answered".into(), null.clone(), null.clone()],
+            ["task resumed".into(), null.clone(), null],
+            ["task retried".into(), "start".into(), 2.into()],
+        ]
+    );
+}
 
 #[tokio::test]
 async fn a_retry_goes_on_after_the_last_recorded_step_or_afresh() {

@@ -328,7 +328,7 @@ async fn a_paused_task_says_at_which_limit_and_is_resumed_with_a_higher_one() {
     ] {
         let refused = platform.post(&resume, unchanged).await;
         check(&refused, 409, "code", "conflict");
-        let detail = "the task paused at its max_steps of 20, and would pause again: send limits with a higher max_steps";
+        let detail = "the task stopped at its max_steps of 20, and would stop again: send limits with a higher max_steps";
         assert_eq!(refused.body["detail"], detail, "{unchanged}");
     }
     check(

@@ -146,7 +146,7 @@ fn an_ended_task_is_opened_again_with_all_its_time() {
         task.note_steps(recorded(3));
         assert_eq!(
             task.reopen(from, limits, after(1)),
-            Err(WrongState(TaskStatus::Running))
+            Err(WrongState(TaskStatus::Running).into())
         );
         task.fail(
             1,
