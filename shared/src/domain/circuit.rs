@@ -119,6 +119,32 @@ impl Circuit {
         }
     }
 
+    /// The moment until which it refuses calls by itself: the end of its time, or of its prober's
+    /// lease.
+    pub fn refuses_until(&self) -> Option<Timestamp> {
+        match self.state {
+            CircuitState::Open { until } => Some(until),
+            CircuitState::HalfOpen { probe, .. } => probe.map(|lease| lease.expires_at),
+            CircuitState::Closed => None,
+        }
+    }
+
+    /// The same circuit, to be probed at once.
+    #[must_use]
+    pub fn to_be_probed(self) -> Self {
+        let state = match self.state {
+            CircuitState::Closed => CircuitState::Closed,
+            CircuitState::Open { .. } => CircuitState::Open {
+                until: Timestamp::from_millis(0),
+            },
+            CircuitState::HalfOpen { successes, .. } => CircuitState::HalfOpen {
+                successes,
+                probe: None,
+            },
+        };
+        Self { state, ..self }
+    }
+
     /// Whether all calls go through.
     pub const fn is_closed(&self) -> bool {
         matches!(self.state, CircuitState::Closed)

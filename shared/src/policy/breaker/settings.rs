@@ -73,11 +73,16 @@ impl BreakerSettings {
         self.open_for
     }
 
-    /// The longest time for which nobody checks a wait that a provider named: four times
-    /// [`open_for`](Self::open_for), which is the longest that an outage keeps the circuit open,
-    /// and at most a minute.
+    /// The longest time for which anything opens the circuit: four times
+    /// [`open_for`](Self::open_for).
+    pub const fn longest_open(&self) -> Duration {
+        self.open_for.saturating_mul(4)
+    }
+
+    /// The longest time for which nobody checks a wait that a provider named:
+    /// [`longest_open`](Self::longest_open), and at most a minute.
     pub fn longest_cooldown(&self) -> Duration {
-        self.open_for.saturating_mul(4).min(LONGEST_COOLDOWN)
+        self.longest_open().min(LONGEST_COOLDOWN)
     }
 
     /// The good probes that close it.

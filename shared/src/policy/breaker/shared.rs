@@ -12,8 +12,10 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 
 use super::settings::BreakerSettings;
-use super::view::{CallSignal, Decision, ProbeClaim, View};
-use crate::domain::{Causes, Circuit, CircuitCause, Deadline, ModelRef, TaskId, Timestamp};
+use super::view::{CallSignal, Decision, LONGEST_LEASE, ProbeClaim, SKEW, View};
+use crate::domain::{
+    Causes, Circuit, CircuitCause, CircuitState, Deadline, ModelRef, TaskId, Timestamp,
+};
 use crate::metric;
 use crate::ports::{Circuits, Clock, Replaced, StoreError};
 
@@ -108,6 +110,10 @@ impl SharedCircuits {
     pub(super) async fn replace(&self, model: &ModelRef, next: &Circuit) -> Option<Replaced> {
         match in_time(self.store.replace(model, next, self.now())).await {
             Ok(replaced) => {
+                let replaced = match replaced {
+                    Replaced::Done => Replaced::Done,
+                    Replaced::Otherwise(other) => Replaced::Otherwise(self.trusted(model, other)),
+                };
                 let stored = match &replaced {
                     Replaced::Done => next,
                     Replaced::Otherwise(other) => other,
@@ -141,9 +147,36 @@ impl SharedCircuits {
     async fn look_up(&self, model: &ModelRef) {
         let begun = self.now();
         match in_time(self.store.load(model, begun)).await {
-            Ok(found) => self.with(model, |entry, now| entry.view.read(found, begun, now)),
+            Ok(found) => {
+                let found = self.trusted(model, found);
+                self.with(model, |entry, now| entry.view.read(found, begun, now));
+            }
             Err(error) => self.failed(model, &error),
         }
+    }
+
+    /// The stored circuit. If it refuses calls for longer than any executor makes it, its record is
+    /// damaged, and a probe finds out at once whether the provider works. The claim of the probe
+    /// replaces the record.
+    fn trusted(&self, model: &ModelRef, circuit: Circuit) -> Circuit {
+        let longest = match circuit.state {
+            CircuitState::Open { .. } | CircuitState::Closed => self.settings.longest_open(),
+            CircuitState::HalfOpen { .. } => LONGEST_LEASE.saturating_add(SKEW),
+        };
+        let now = self.now();
+        let latest = now.plus(longest).plus(SKEW);
+        let Some(until) = circuit.refuses_until().filter(|until| *until > latest) else {
+            return circuit;
+        };
+        tracing::warn!(
+            provider = %model.provider(),
+            model = model.name(),
+            cause = circuit.cause.as_str(),
+            open_seconds = until.since(now).as_secs(),
+            until_ms = until.as_millis(),
+            "circuit record is open for longer than any executor opens it"
+        );
+        circuit.to_be_probed()
     }
 
     fn failed(&self, model: &ModelRef, error: &StoreError) {

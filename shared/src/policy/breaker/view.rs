@@ -9,11 +9,11 @@ use crate::domain::{
 
 /// The longest lease of a prober. A call may take longer: it continues, but another call may then
 /// probe as well.
-const LONGEST_LEASE: Duration = Duration::from_mins(1);
+pub(super) const LONGEST_LEASE: Duration = Duration::from_mins(1);
 
 /// What the clocks of two functions may differ by: a prober's own end comes this much before that
 /// of its lease.
-const SKEW: Duration = Duration::from_secs(5);
+pub(super) const SKEW: Duration = Duration::from_secs(5);
 
 /// What one execution environment knows of one circuit, and what it has seen itself.
 #[derive(Debug, Default)]

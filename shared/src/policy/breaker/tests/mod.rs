@@ -1,6 +1,7 @@
 //! One breaker, and two that share their circuits, against every kind of failure of the model and
 //! of the store.
 
+mod damage;
 mod limits;
 mod signs;
 mod simulation;
