@@ -26,7 +26,7 @@ pub use budgets::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, 
 pub use circuits::{Circuits, Replaced};
 pub use clock::Clock;
 pub use dependency::{Dependency, NoAnswer};
-pub use model::{Model, ModelError, ModelErrorKind, Recovery};
+pub use model::{Model, ModelError, ModelErrorKind, OpenCircuit, Recovery};
 pub use queue::{Backlog, MessageError, Outgoing, QueueError, TaskMessage, TaskQueue};
 pub use request_counts::{RateOwner, RequestCounts};
 pub use retention::{Horizon, Purged, Retention};

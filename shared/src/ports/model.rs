@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::{
-    BudgetScope, FailedAttempt, FailureCode, ModelAnswer, ModelRef, ModelRequest, ProviderError,
-    Spend, Wait, WaitReason,
+    BudgetScope, CircuitCause, FailedAttempt, FailureCode, ModelAnswer, ModelRef, ModelRequest,
+    ProviderError, Spend, Timestamp, Wait, WaitReason,
 };
 
 /// Calls a model.
@@ -40,6 +40,8 @@ pub struct ModelError {
     pub retry_after: Option<Duration>,
     /// When another call may succeed, if a layer knows; the task's own backoff decides otherwise.
     pub recovery: Option<Recovery>,
+    /// The circuit that refused the call, if one did.
+    pub circuit: Option<Box<OpenCircuit>>,
     /// What was spent on this and the earlier attempts: a broken answer is paid too.
     pub spend: Spend,
     /// The attempts before this one, in order.
@@ -47,6 +49,17 @@ pub struct ModelError {
     /// The cause underneath, for logs. Never holds a prompt, an answer or a key.
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// A circuit that refuses calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenCircuit {
+    /// Its model.
+    pub model: ModelRef,
+    /// Why it is open.
+    pub cause: CircuitCause,
+    /// Until when it refuses calls.
+    pub until: Timestamp,
 }
 
 /// When another call may succeed after a failed one.
@@ -150,6 +163,7 @@ impl ModelError {
             should_retry: None,
             retry_after: None,
             recovery: None,
+            circuit: None,
             spend,
             earlier,
             source: None,
@@ -196,6 +210,7 @@ impl ModelError {
             said: self.said.clone(),
             should_retry: self.should_retry,
             recovery: self.recovery,
+            circuit: self.circuit.clone(),
             earlier: self.earlier.clone(),
             ..Self::new(self.model.clone(), self.kind.clone())
         }

@@ -1,20 +1,25 @@
-//! What a task's work leaves in its trace.
+//! What a task's work leaves in its trace, and in the lines about its waits.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tracing::field::Empty;
 
 use serde_json::{Value, json};
-use shared::app::{NewTask, RunOutcome, ToolAnswer};
+use shared::app::{NewTask, RunOutcome, Runner, ToolAnswer};
 use shared::domain::{BuiltinTool, Instructions, TaskId, TaskStatus, TraceHeader};
+use shared::policy::{Breaker, BreakerSettings};
 use shared::ports::clock::SystemClock;
-use shared::ports::{Clock, ToolOutput};
+use shared::ports::{Clock, ModelErrorKind, ToolOutput};
 use shared::telemetry::{Service, traces};
-use shared::testing::{Reply, ScriptedModel, ToolReply, XrayDaemon, listen, samples};
+use shared::testing::{
+    Faults, MemoryCircuits, Reply, ScriptedModel, ToolReply, XrayDaemon, listen, samples,
+};
 use tracing::Instrument;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::SubscriberExt;
 
+use crate::lines::{hear, lines};
 use crate::world::World;
 
 const CANARY: &str = "canary prompt";
@@ -270,4 +275,40 @@ async fn no_value_shows_what_people_models_and_tools_say() {
         shown.contains(&format!("<{} bytes>", CANARY.len())),
         "{shown}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_line_of_a_task_that_a_circuit_parked_names_the_circuit() {
+    let world = World::with_model(ScriptedModel::new([Reply::Fail(
+        ModelErrorKind::Unavailable,
+    )]))
+    .await;
+    let settings = BreakerSettings::default().with_failures(1).unwrap();
+    let breaker = Breaker::new(
+        Arc::<ScriptedModel>::clone(&world.model),
+        Arc::new(MemoryCircuits::default()),
+        settings,
+        Arc::new(world.clock.clone()),
+    );
+    let worker = Runner {
+        model: Arc::new(breaker),
+        ..world.worker_failing(&Faults::default())
+    };
+    let (heard, _guard) = hear();
+    for _ in 0..2 {
+        let task = world.submit("hello").await.unwrap();
+        world.run_by(&worker, task.id()).await.unwrap();
+    }
+    let parked: Vec<_> = lines(&heard)
+        .into_iter()
+        .filter(|line| line["message"] == "task parked")
+        .map(|line| {
+            ["reason", "provider", "model", "cause", "open_seconds"]
+                .map(|field| line[field].clone())
+        })
+        .collect();
+    let model = samples::model();
+    let named = json!(["breaker", "anthropic", model.name(), "outage", 30]);
+    let unnamed = json!(["retry_after", null, null, null, null]);
+    assert_eq!(json!(parked), json!([unnamed, named]));
 }

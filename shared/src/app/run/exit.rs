@@ -2,7 +2,7 @@
 
 use crate::domain::task::LeaseLost;
 use crate::domain::{Failure, LimitKind, Output, PendingCall, Spent, Task, Timestamp, Wait};
-use crate::ports::StoreError;
+use crate::ports::{OpenCircuit, StoreError};
 
 /// How a worker's work on a task ends.
 #[derive(Debug)]
@@ -15,8 +15,9 @@ pub(super) enum Exit {
     Canceled,
     /// The task's deadline has passed.
     TimedOut,
-    /// The task is parked. The failed model call used this much.
-    Parked(Wait, Spent),
+    /// The task is parked. The failed model call used this much; this circuit refused it, if one
+    /// did.
+    Parked(Wait, Spent, Option<Box<OpenCircuit>>),
     /// The invocation's time is over, and another invocation continues.
     HandedOver,
     /// The task has calls of client tools.
@@ -64,7 +65,7 @@ impl Exit {
             Self::Failed(failure) => task.fail(fence, failure.clone(), now),
             Self::Canceled => task.end_canceled(fence, now),
             Self::TimedOut => task.settle_overdue(now).map(|_| ()).ok_or(LeaseLost),
-            Self::Parked(wait, spent) => task.park(fence, *wait, *spent, now),
+            Self::Parked(wait, spent, _) => task.park(fence, *wait, *spent, now),
             Self::HandedOver => task.hand_over(fence, now),
             Self::InputRequired(calls) => task.require_input(fence, calls.clone(), now),
             Self::Paused(limit) => task.pause(fence, *limit, now),

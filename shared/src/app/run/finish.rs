@@ -14,9 +14,12 @@ use crate::app::outcome::too_large;
 use crate::app::send::send;
 use crate::app::sweep::record_settled;
 use crate::domain::task::LONGEST_MESSAGE_DELAY;
-use crate::domain::{Causes, LimitKind, Spent, Task, TaskState, TaskStatus, whole_millis};
+use crate::domain::{
+    Causes, LimitKind, Spent, Task, TaskState, TaskStatus, Timestamp, Wait, WaitReason,
+    whole_millis,
+};
 use crate::metric;
-use crate::ports::StoreError;
+use crate::ports::{OpenCircuit, StoreError};
 
 impl HeldTask<'_> {
     /// Stores how the work ended. If the store fails, the task is released, so that a short failure
@@ -48,7 +51,7 @@ impl HeldTask<'_> {
                     return Err(error.into());
                 }
                 // The cost of the failed call counts, although the task could not be parked.
-                (Err(error), Exit::Parked(_, spent)) => Exit::GivenBack(error, spent),
+                (Err(error), Exit::Parked(_, spent, _)) => Exit::GivenBack(error, spent),
                 (Err(error), _) => Exit::GivenBack(error, Spent::Nothing),
             };
         }
@@ -72,14 +75,14 @@ impl Runner {
             | TaskState::Canceled
             | TaskState::TimedOut => Ok(RunOutcome::Ended(task.status())),
             TaskState::Waiting { wait, .. } => {
-                let delay = wait.until.since(self.clock.now());
-                tracing::info!(
-                    reason = wait.reason.as_str(),
-                    after_ms = whole_millis(delay),
-                    parkings = task.progress().parkings.all,
-                    "task parked"
-                );
+                let now = self.clock.now();
+                let circuit = match exit {
+                    Exit::Parked(_, _, circuit) => circuit,
+                    _ => None,
+                };
+                log_parked(task, *wait, circuit.as_deref(), now);
                 metric::TASKS_PARKED.add([], 1);
+                let delay = wait.until.since(now);
                 if delay <= LONGEST_MESSAGE_DELAY {
                     send(self.queue.as_ref(), task, delay).await;
                 }
@@ -138,4 +141,20 @@ impl Runner {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Logs that the task is parked. If it waits for a circuit, the line names the circuit.
+fn log_parked(task: &Task, wait: Wait, circuit: Option<&OpenCircuit>, now: Timestamp) {
+    let waits_for_it = matches!(wait.reason, WaitReason::Breaker | WaitReason::RateLimit);
+    let circuit = circuit.filter(|_| waits_for_it);
+    tracing::info!(
+        reason = wait.reason.as_str(),
+        after_ms = whole_millis(wait.until.since(now)),
+        parkings = task.progress().parkings.all,
+        provider = circuit.map(|circuit| circuit.model.provider().as_str()),
+        model = circuit.map(|circuit| circuit.model.name()),
+        cause = circuit.map(|circuit| circuit.cause.as_str()),
+        open_seconds = circuit.map(|circuit| circuit.until.since(now).as_secs()),
+        "task parked"
+    );
 }

@@ -109,7 +109,7 @@ impl<'a> HeldTask<'a> {
         let now = self.runner.clock.now();
         let backoff = self.task.slot_backoff(now);
         let until = now.plus(backoff);
-        let exit = Exit::Parked(Wait { until, reason }, Spent::Nothing);
+        let exit = Exit::Parked(Wait { until, reason }, Spent::Nothing, None);
         (backoff, exit)
     }
 

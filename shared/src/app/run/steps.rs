@@ -157,7 +157,9 @@ impl Work<'_> {
                 error,
                 self.held.runner.clock.now(),
             ) {
-                FailureDisposition::Park(wait, spent) => Exit::Parked(wait, spent),
+                FailureDisposition::Park(wait, spent) => {
+                    Exit::Parked(wait, spent, error.circuit.clone())
+                }
                 FailureDisposition::Fail(failure) => Exit::Failed(failure),
             },
         }

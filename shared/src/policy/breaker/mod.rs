@@ -35,7 +35,9 @@ use crate::domain::{
 };
 use crate::metric;
 use crate::policy::PriceTable;
-use crate::ports::{Circuits, Clock, Model, ModelError, ModelErrorKind, Recovery, Replaced};
+use crate::ports::{
+    Circuits, Clock, Model, ModelError, ModelErrorKind, OpenCircuit, Recovery, Replaced,
+};
 
 /// How many times a change is tried if other processes change the circuit first.
 const ROUNDS: u32 = 4;
@@ -249,8 +251,14 @@ fn refusal(model: &ModelRef, until: Timestamp, cause: CircuitCause) -> ModelErro
             ..ProviderError::default()
         })
     });
+    let circuit = Box::new(OpenCircuit {
+        model: model.clone(),
+        cause,
+        until,
+    });
     ModelError {
         said,
+        circuit: Some(circuit),
         ..ModelError::new(model.clone(), kind)
     }
     .with_recovery(Recovery::at(Wait { until, reason }))

@@ -18,7 +18,7 @@ use super::attempt_log::AttemptLog;
 use crate::domain::{Causes, ModelAnswer, ModelRef, ModelRequest, ProviderError, StopReason, Wait};
 use crate::metric;
 use crate::policy::PriceTable;
-use crate::ports::{Model, ModelError, ModelErrorKind, Recovery};
+use crate::ports::{Model, ModelError, ModelErrorKind, OpenCircuit, Recovery};
 
 /// Calls the models of the request's chain in order, each as if it were the only model.
 pub struct Fallback {
@@ -112,10 +112,14 @@ struct RecoveryTimes {
     named: Option<Wait>,
     /// Whether a model that may answer again named no moment.
     has_unnamed: bool,
+    /// Of the circuits that refused calls, the one that admits calls first.
+    circuit: Option<Box<OpenCircuit>>,
 }
 
 impl RecoveryTimes {
     fn add(&mut self, error: &ModelError) {
+        let circuits = self.circuit.take().into_iter().chain(error.circuit.clone());
+        self.circuit = circuits.min_by_key(|circuit| circuit.until);
         match error.recovery {
             Some(Recovery { wait, maybe_sooner }) => {
                 self.named = Some(self.named.map_or(wait, |named| named.or_sooner(wait)));
@@ -138,6 +142,7 @@ impl RecoveryTimes {
         ModelError {
             should_retry,
             recovery,
+            circuit: self.circuit,
             ..last
         }
     }

@@ -19,7 +19,7 @@ use crate::domain::{
     ModelRequest, Spend, TaskId, Timestamp, Wait, WaitReason,
 };
 use crate::ports::{
-    Circuits, Clock, Model, ModelError, ModelErrorKind, Recovery, Replaced, StoreError,
+    Circuits, Clock, Model, ModelError, ModelErrorKind, OpenCircuit, Recovery, Replaced, StoreError,
 };
 use crate::testing::{
     Failed, MemoryCircuits, Reply, ScriptedModel, TokioClock, failed_of, samples,
@@ -463,7 +463,15 @@ async fn an_error_passes_as_it_is_and_a_refused_call_has_spent_nothing() {
         until: samples::after(30),
         reason: WaitReason::Breaker,
     };
-    let expected = ModelError::new(samples::model(), ModelErrorKind::CircuitOpen)
-        .with_recovery(Recovery::at(wait));
+    let circuit = OpenCircuit {
+        model: samples::model(),
+        cause: CircuitCause::Outage,
+        until: wait.until,
+    };
+    let expected = ModelError {
+        circuit: Some(Box::new(circuit)),
+        ..ModelError::new(samples::model(), ModelErrorKind::CircuitOpen)
+    }
+    .with_recovery(Recovery::at(wait));
     assert_eq!(format!("{refused:?}"), format!("{expected:?}"));
 }

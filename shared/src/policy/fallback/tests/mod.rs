@@ -6,7 +6,9 @@ mod properties;
 
 use super::super::{Backoff, Retry, RetryBudget};
 use super::*;
-use crate::domain::{Deadline, FailureCode, ModelChain, Provider, Spend, Timestamp, WaitReason};
+use crate::domain::{
+    CircuitCause, Deadline, FailureCode, ModelChain, Provider, Spend, Timestamp, WaitReason,
+};
 use crate::testing::samples::{after, answer, model_request};
 use crate::testing::{Failed, Reply, ScriptedModel, TokioClock, failed_of};
 
@@ -357,4 +359,24 @@ async fn a_model_that_forbids_another_try_does_not_speak_for_the_others() {
         let told = (failed_of(&error), error.should_retry);
         assert_eq!(told, expected, "{script:?}");
     }
+}
+
+#[test]
+fn of_several_open_circuits_the_first_to_admit_calls_comes_out() {
+    let refused = |name: &ModelRef, seconds| ModelError {
+        circuit: Some(Box::new(OpenCircuit {
+            model: name.clone(),
+            cause: CircuitCause::Outage,
+            until: after(seconds),
+        })),
+        ..ModelError::new(name.clone(), ModelErrorKind::CircuitOpen)
+    };
+    let models = names(3);
+    let mut times = RecoveryTimes::default();
+    times.add(&refused(&models[0], 90));
+    times.add(&refused(&models[1], 30));
+    times.add(&ModelError::new(models[2].clone(), DOWN));
+    let last = times.all_out(ModelError::new(models[2].clone(), DOWN));
+    let circuit = last.circuit.unwrap();
+    assert_eq!((&circuit.model, circuit.until), (&models[1], after(30)));
 }
