@@ -15,7 +15,6 @@ ONLY_IN_FULL = {
     "xray_trace_id",
     "request_id",
     "client_request_id",
-    "provider_request_id",
     "message_id",
 }
 ONLY_IN_FULL |= {

@@ -344,6 +344,8 @@ class LogLines(unittest.TestCase):
         self.assertIn("client_request_id=c", accepted)
         self.assertNotIn("client_request_id", short(method="POST", client_request_id="c"))
         self.assertIn("status=404", short(method="GET", status=404))
+        answered = short(message="model answered", provider_request_id="req_1")
+        self.assertIn("provider_request_id=req_1", answered)
         self.assertIn(
             "request_id=r tenant_id=default method=GET",
             logs.pretty("api", json.dumps(request | {"method": "GET"}), terminal.plain),

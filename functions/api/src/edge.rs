@@ -82,7 +82,8 @@ pub(crate) async fn frame(
             Err(_panic) => Problem::internal().into_response(),
         };
         let response = deliverable(response).await;
-        let code = response.extensions().get::<Problem>().map(Problem::code);
+        let problem = response.extensions().get::<Problem>();
+        let (code, rule) = (problem.map(Problem::code), problem.and_then(Problem::rule));
         let mut response = render(response, &request_id, runbook.0.as_deref());
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert(REQUEST_ID, value);
@@ -95,7 +96,7 @@ pub(crate) async fn frame(
         if response.status().is_server_error() {
             answered.record("otel.status_code", "error");
         }
-        tracing::info!(%method, route, status = response.status().as_u16(), code, duration_ms, "request handled");
+        tracing::info!(%method, route, status = response.status().as_u16(), code, rule, duration_ms, "request handled");
         response
     }
     .instrument(span)

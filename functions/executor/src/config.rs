@@ -218,7 +218,7 @@ fn breaker(environment: &Environment) -> Result<BreakerSettings, ConfigError> {
 fn refused(variable: &'static str, invalid: Invalid) -> ConfigError {
     ConfigError {
         variable,
-        reason: invalid.reason,
+        reason: invalid.reason.into_owned(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! A client's answers to tool calls: which call each is for.
 
+use std::borrow::Cow;
+
 use crate::domain::{
     Hidden, Invalid, PendingCall, Step, StepKind, Task, Timestamp, ToolCall, ToolRunner,
 };
@@ -80,18 +82,18 @@ impl ToolAnswer {
 
     /// Why it answers none of the open calls, and the field that is wrong.
     fn refusal(&self, place: usize, open: &[&PendingCall]) -> Invalid {
-        let (field, reason) = match self.step {
+        let (field, reason): (_, Cow<'static, str>) = match self.step {
             Some(step) if open.iter().any(|call| call.number == step) => (
                 "call_id",
-                format!("must be the id of the call of step {step}, or be left out"),
+                format!("must be the id of the call of step {step}, or be left out").into(),
             ),
             Some(_) => (
                 "step",
-                "must be the step of a call that the task waits for, each once".to_owned(),
+                "must be the step of a call that the task waits for, each once".into(),
             ),
             None => (
                 "call_id",
-                "must be the id of a call that the task waits for, each once".to_owned(),
+                "must be the id of a call that the task waits for, each once".into(),
             ),
         };
         Invalid::new(format!("/results/{place}/{field}"), reason)
@@ -192,7 +194,7 @@ mod tests {
                 .collect()),
             Err(AppError::Invalid(broken)) => Err(broken
                 .into_iter()
-                .map(|rule| (rule.field, rule.reason))
+                .map(|rule| (rule.field, rule.reason.into_owned()))
                 .collect()),
             Err(other) => panic!("{other}"),
         }

@@ -1,5 +1,7 @@
 //! Why a use case failed that a client called.
 
+use std::borrow::Cow;
+
 use crate::domain::{
     AgentId, Invalid, LimitKind, ResumeRefused, Scope, TaskStatus, TenantId, WrongState,
 };
@@ -69,7 +71,7 @@ pub enum AppError {
 
 impl AppError {
     /// One broken rule.
-    pub fn invalid(field: &str, reason: impl Into<String>) -> Self {
+    pub fn invalid(field: &str, reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Invalid(vec![Invalid::new(field, reason)])
     }
 }

@@ -178,7 +178,7 @@ impl Tasks {
             Created::New => {}
             Created::Existing(existing) => {
                 let input = task.spec().input.as_ref();
-                let same = same_submission(*existing, (new.agent, &new.version), input);
+                let same = same_submission(*existing, (new.agent, &new.version), input, now);
                 return same.map(Accepted::before);
             }
             Created::Deleted => return Err(AppError::TaskDeleted),
@@ -265,7 +265,8 @@ impl Tasks {
         };
         let existing = self.with_input(existing).await?;
         record("agent_id", existing.spec().agent.id.to_string());
-        same_submission(existing, (new.agent, &new.version), Some(&new.input))
+        let (chosen, now) = ((new.agent, &new.version), self.clock.now());
+        same_submission(existing, chosen, Some(&new.input), now)
     }
 
     /// Refuses a cap on cost if one of the agent's models has no price.
@@ -378,6 +379,7 @@ fn same_submission(
     existing: Task,
     (agent, version): (AgentId, &VersionChoice),
     input: Option<&TaskInput>,
+    now: Timestamp,
 ) -> Result<Task, AppError> {
     let stored = existing.spec();
     let is_version = match version {
@@ -387,6 +389,11 @@ fn same_submission(
     if stored.agent.id != agent || !is_version || stored.input.as_ref() != input {
         return Err(AppError::IdempotencyKeyReused);
     }
+    tracing::info!(
+        status = existing.status().as_str(),
+        task_age_ms = whole_millis(now.since(stored.created_at)),
+        "submission repeated; its first task is returned"
+    );
     metric::IDEMPOTENT_REPLAYS.add([], 1);
     Ok(existing)
 }

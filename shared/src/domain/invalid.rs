@@ -1,5 +1,6 @@
 //! The one way in which the domain refuses a value.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
@@ -12,13 +13,14 @@ use std::ops::RangeInclusive;
 pub struct Invalid {
     /// JSON pointer to the offending value, such as `/models/0/model`.
     pub field: String,
-    /// What is wrong and what would be right, such as `must have 1 to 64 characters`.
-    pub reason: String,
+    /// What is wrong and what would be right, such as `must have 1 to 64 characters`. A constant
+    /// text is borrowed. Any other text may quote the value.
+    pub reason: Cow<'static, str>,
 }
 
 impl Invalid {
     /// Refuses the value at `field`.
-    pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub fn new(field: impl Into<String>, reason: impl Into<Cow<'static, str>>) -> Self {
         Self {
             field: field.into(),
             reason: reason.into(),

@@ -82,7 +82,7 @@ impl Failure {
     pub(super) fn input_expired() -> Self {
         Self::of_its_own(
             FailureCode::InputExpired,
-            "the client sent no tool results in time: raise input_timeout_seconds, or retry the task",
+            "the client sent no valid tool results in time: raise input_timeout_seconds, or retry the task",
         )
     }
 

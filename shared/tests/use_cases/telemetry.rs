@@ -7,7 +7,9 @@ use tracing::field::Empty;
 
 use serde_json::{Value, json};
 use shared::app::{NewTask, RunOutcome, Runner, ToolAnswer};
-use shared::domain::{BuiltinTool, Instructions, TaskId, TaskStatus, TraceHeader};
+use shared::domain::{
+    BuiltinTool, Instructions, ModelAnswer, StopReason, TaskId, TaskStatus, TraceHeader,
+};
 use shared::policy::{Breaker, BreakerSettings};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, ModelErrorKind, ToolOutput};
@@ -311,4 +313,34 @@ async fn the_line_of_a_task_that_a_circuit_parked_names_the_circuit() {
     let named = json!(["breaker", "anthropic", model.name(), "outage", 30]);
     let unnamed = json!(["retry_after", null, null, null, null]);
     assert_eq!(json!(parked), json!([unnamed, named]));
+}
+
+#[tokio::test]
+async fn an_answer_is_logged_with_what_was_requested_and_one_that_is_cut_early_warns() {
+    let cut = ModelAnswer {
+        stop_reason: StopReason::MaxTokens,
+        ..samples::answer("The report")
+    };
+    let world = World::with_model(ScriptedModel::new([Reply::Answer(cut)])).await;
+    let world = world
+        .with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator])
+        .await;
+    let (heard, _guard) = hear();
+    let task = world.submit("hello").await.unwrap();
+    world.run(task.id()).await.unwrap();
+    let texts = ["model answered", "answer was cut below the requested limit"];
+    let said: Vec<_> = lines(&heard)
+        .into_iter()
+        .filter(|line| texts.contains(&line["message"].as_str().unwrap()))
+        .map(|line| {
+            ["message", "max_output_tokens", "output_tokens", "tools"]
+                .map(|field| line[field].clone())
+        })
+        .collect();
+    let tokens = samples::usage().output_tokens;
+    let expected = json!([
+        [texts[0], 4_096, tokens, 1],
+        [texts[1], 4_096, tokens, null],
+    ]);
+    assert_eq!(json!(said), expected);
 }

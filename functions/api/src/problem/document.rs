@@ -4,10 +4,9 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use shared::domain::Invalid;
 use utoipa::ToSchema;
 
-use super::Problem;
+use super::{BrokenRule, Problem};
 use crate::openapi::values;
 
 /// Turns the response of a [`Problem`] into its document, and leaves every other response as it is.
@@ -79,53 +78,6 @@ pub(crate) struct Document<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(max_items = 100)]
     errors: &'a [BrokenRule],
-}
-
-/// One broken rule: of the body, at a JSON pointer (RFC 6901), or of a query parameter or header.
-/// All texts may quote the request, so they are cut to keep the response small.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub(crate) struct BrokenRule {
-    /// The place in the body (RFC 6901).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pointer: Option<String>,
-    /// The query parameter or the header.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    parameter: Option<String>,
-    detail: String,
-}
-
-impl BrokenRule {
-    /// A rule that the body breaks at `pointer`.
-    pub(crate) fn in_body(pointer: &str, detail: &str) -> Self {
-        Self {
-            pointer: Some(cut(pointer)),
-            parameter: None,
-            detail: cut(detail),
-        }
-    }
-
-    /// A rule that the query parameter or header called `name` breaks.
-    pub(crate) fn in_parameter(name: &str, detail: &str) -> Self {
-        Self {
-            pointer: None,
-            parameter: Some(cut(name)),
-            detail: cut(detail),
-        }
-    }
-}
-
-impl From<&Invalid> for BrokenRule {
-    /// The domain names a place in a body by a pointer, and anything else by its name.
-    fn from(broken: &Invalid) -> Self {
-        let Invalid { field, reason } = broken;
-        if field.starts_with('/') {
-            Self::in_body(field, reason)
-        } else {
-            Self::in_parameter(field, reason)
-        }
-    }
 }
 
 /// The text, cut to 200 characters.

@@ -2,6 +2,7 @@
 
 mod document;
 mod entry;
+mod rule;
 
 use std::sync::Arc;
 
@@ -13,8 +14,9 @@ use shared::domain::{AgentId, Causes, Scope};
 use shared::ports::{SecretError, StoreError};
 
 use document::cut;
-pub(crate) use document::{BrokenRule, Document, render};
+pub(crate) use document::{Document, render};
 pub(crate) use entry::{ErrorEntry, NOT_TRIED};
+pub(crate) use rule::BrokenRule;
 
 /// What a client reads about every internal failure; the log has the details.
 const INTERNAL: &str =
@@ -92,6 +94,11 @@ impl Problem {
     /// The body is not text in UTF-8; `detail` says what it is.
     pub(crate) fn unreadable_text(detail: String) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail)
+    }
+
+    /// The first broken rule, without the client's words.
+    pub(crate) fn rule(&self) -> Option<String> {
+        self.errors.first().and_then(BrokenRule::for_log)
     }
 
     /// The machine-readable name of the failure.

@@ -1,5 +1,7 @@
 //! What a request leaves in the log.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
@@ -10,7 +12,7 @@ use shared::testing::{Captured, Faults, listen_to};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::platform::Platform;
+use crate::platform::{Platform, request};
 
 /// Hears this thread's log until the guard is dropped.
 fn hear() -> (Captured, DefaultGuard) {
@@ -257,4 +259,62 @@ async fn a_request_whose_key_is_refused_says_what_was_wrong_with_it() {
         .inspect(|line| check_log_line(line).unwrap());
     let reasons: Vec<Value> = refused.map(|line| line["reason"].clone()).collect();
     assert_eq!(reasons, cases.map(|(_, reason)| json!(reason)));
+}
+
+#[tokio::test]
+async fn a_refused_request_logs_its_first_rule_without_the_clients_words() {
+    let platform = Platform::new();
+    let agent = platform.create_agent().await;
+    let (heard, _guard) = hear();
+    let bodies = [
+        json!({ "agent_id": agent, "input": "" }),
+        json!({ "agent_id": agent, "input": "hello", "metadata": { "canary": "x".repeat(9_999) } }),
+        json!({ "agent_id": agent, "input": "hello", "canary": 1 }),
+    ];
+    for body in &bodies {
+        let answer = platform.post("/v1/tasks", body.to_string()).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    let text = heard.text();
+    assert!(!text.contains("canary"), "{text}");
+    let rules: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["rule"].clone())
+        .collect();
+    assert_eq!(rules[0], "/input must not be empty");
+    assert!(
+        rules[1].as_str().unwrap().starts_with("/metadata"),
+        "{rules:?}"
+    );
+    assert_eq!(rules[2], Value::Null);
+}
+
+#[tokio::test]
+async fn a_repeated_submission_is_logged_with_the_age_of_its_task() {
+    let platform = Platform::new();
+    let agent = platform.create_agent().await;
+    let (heard, _guard) = hear();
+    for _ in 0..2 {
+        platform.clock.advance(Duration::from_secs(1));
+        let body = json!({ "agent_id": agent, "input": "hello" }).to_string();
+        let request = request("POST", "/v1/tasks")
+            .header("content-type", "application/json")
+            .header("idempotency-key", "order 7")
+            .body(Body::from(body))
+            .unwrap();
+        platform.send(request).await;
+    }
+    let text = heard.text();
+    let repeated = "submission repeated; its first task is returned";
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let found: Vec<Value> = lines.filter(|line| line["message"] == repeated).collect();
+    let [line] = &found[..] else { panic!("{text}") };
+    check_log_line(line).unwrap();
+    assert_eq!(
+        (&line["status"], &line["task_age_ms"]),
+        (&json!("queued"), &json!(1_000))
+    );
+    assert!(line["task_id"].is_string(), "{line}");
 }

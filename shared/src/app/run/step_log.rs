@@ -7,7 +7,7 @@ use tracing::{Span, field};
 use super::exit::Exit;
 use crate::domain::{
     CacheMode, CacheRules, Causes, FailedAttempt, FailureCode, ModelAnswer, ModelRef, ModelRequest,
-    Origin, PendingCall, Provider, ProviderError, whole_millis,
+    Origin, PendingCall, Provider, ProviderError, StopReason, whole_millis,
 };
 use crate::metric;
 use crate::ports::{ModelError, ModelErrorKind};
@@ -111,6 +111,8 @@ pub(super) fn log_answer(
         served_model = answer.served_model,
         provider_request_id = answer.request_id,
         stop_reason = answer.stop_reason.as_str(),
+        max_output_tokens = request.prompt.max_output_tokens,
+        tools = request.prompt.tools.len(),
         tool_calls = answer.tool_calls().count(),
         input_tokens = answer.usage.input_tokens,
         output_tokens = answer.usage.output_tokens,
@@ -132,6 +134,28 @@ pub(super) fn log_answer(
             "another model answered"
         );
     }
+    if is_fresh && is_cut_early(answer, request.prompt.max_output_tokens) {
+        tracing::warn!(
+            step,
+            provider = answer.model.provider().as_str(),
+            model = answer.model.name(),
+            provider_request_id = answer.request_id,
+            max_output_tokens = request.prompt.max_output_tokens,
+            output_tokens = answer.usage.output_tokens,
+            "answer was cut below the requested limit"
+        );
+    }
+}
+
+/// Whether the answer was cut at the limit of tokens, but has clearly fewer tokens than the
+/// `requested` limit: at least 16 and a tenth fewer, because a provider may stop a few tokens
+/// before. A server that reports no usage says nothing.
+fn is_cut_early(answer: &ModelAnswer, requested: u32) -> bool {
+    let (tokens, requested) = (answer.usage.output_tokens, u64::from(requested));
+    let margin = (requested / 10).max(16);
+    answer.stop_reason == StopReason::MaxTokens
+        && tokens > 0
+        && tokens.saturating_add(margin) < requested
 }
 
 /// Whether a response names another model than the requested one. A served name may have a date or
@@ -194,7 +218,7 @@ pub(super) fn log_failure(step: u32, error: &ModelError, duration_ms: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::CacheTerms;
+    use crate::domain::{CacheTerms, Usage};
     use crate::testing::samples;
 
     #[track_caller]
@@ -236,6 +260,38 @@ mod tests {
         };
         failed(ModelErrorKind::InFlight, "wait");
         failed(ModelErrorKind::Unavailable, "miss");
+    }
+
+    #[test]
+    fn only_an_answer_clearly_below_the_requested_limit_is_cut_early() {
+        let max = StopReason::MaxTokens;
+        for (stop_reason, output_tokens, requested, is_early) in [
+            (max, 48, 4_096, true),
+            (max, 3_686, 4_096, true),
+            (max, 3_687, 4_096, false),
+            (max, 4_096, 4_096, false),
+            (max, 15, 32, true),
+            (max, 16, 32, false),
+            (max, 1, 16, false),
+            (max, 0, 4_096, false),
+            (StopReason::EndTurn, 48, 4_096, false),
+            (StopReason::ContextWindow, 48, 4_096, false),
+        ] {
+            let usage = Usage {
+                output_tokens,
+                ..Usage::default()
+            };
+            let answer = ModelAnswer {
+                stop_reason,
+                usage,
+                ..samples::answer("Paris")
+            };
+            assert_eq!(
+                is_cut_early(&answer, requested),
+                is_early,
+                "{stop_reason:?} {output_tokens} {requested}"
+            );
+        }
     }
 
     #[test]

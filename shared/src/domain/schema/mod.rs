@@ -4,6 +4,8 @@
 //! those of 2020-12, or of the draft that it names. What isn't a keyword is allowed, as there. A
 //! reference may only point into the schema itself, so that nobody ever fetches one.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
@@ -232,7 +234,7 @@ impl Check<'_> {
             Form::Names => self.require(at, are_names(value), "must be a list of different texts"),
             Form::Types => {
                 let types = format!("must be one or different ones of {}", TYPES.join(", "));
-                self.require(at, are_types(value), &types);
+                self.require(at, are_types(value), types);
             }
             Form::Text => self.require(at, value.is_string(), "must be a text"),
             Form::Flag => self.require(at, value.is_boolean(), "must be true or false"),
@@ -313,7 +315,7 @@ impl Check<'_> {
         }
     }
 
-    fn require(&mut self, at: &str, holds: bool, rule: &str) {
+    fn require(&mut self, at: &str, holds: bool, rule: impl Into<Cow<'static, str>>) {
         if !holds {
             self.found.push(Invalid::new(at, rule));
         }

@@ -36,7 +36,7 @@ fn check_with(
     let found = admission.refusals(choice, unlisted);
     let found: Vec<_> = found
         .iter()
-        .map(|broken| (broken.field.as_str(), broken.reason.as_str()))
+        .map(|broken| (broken.field.as_str(), &*broken.reason))
         .collect();
     let matches = |(found, expected): (&(&str, &str), &(&str, &str))| {
         found.0 == expected.0 && found.1.contains(expected.1)

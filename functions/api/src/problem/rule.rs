@@ -1,0 +1,208 @@
+//! One broken rule of a request, and how the log names it.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use shared::domain::Invalid;
+use utoipa::ToSchema;
+
+use super::cut;
+
+/// The names of fields and parameters that the log may have. Any other name may be a client's own
+/// word, such as a key of `metadata`.
+const NAMES: &[&str] = &[
+    "agent_id",
+    "agent_version",
+    "alias",
+    "allow_http",
+    "allow_unlisted",
+    "api_version",
+    "builtin_tools",
+    "cache",
+    "call_id",
+    "created_before",
+    "created_from",
+    "cursor",
+    "description",
+    "dry_run",
+    "enabled",
+    "entries",
+    "expires_at",
+    "filter",
+    "from",
+    "grace_seconds",
+    "hosts",
+    "id",
+    "idempotency_key",
+    "ids",
+    "input",
+    "input_schema",
+    "input_timeout_seconds",
+    "instructions",
+    "is_error",
+    "limit",
+    "limits",
+    "max_age_seconds",
+    "max_attempts",
+    "max_cost_micro_usd",
+    "max_output_tokens",
+    "max_response_bytes",
+    "max_seconds",
+    "max_steps",
+    "max_tokens",
+    "max_tool_calls",
+    "metadata",
+    "methods",
+    "mode",
+    "model",
+    "models",
+    "name",
+    "not_before",
+    "offset",
+    "on_limit",
+    "order",
+    "outage",
+    "output_limit_field",
+    "output_schema",
+    "provider",
+    "reasoning_effort",
+    "requests_per_minute",
+    "results",
+    "retry",
+    "schema",
+    "scopes",
+    "stale_seconds",
+    "status",
+    "step",
+    "tasks",
+    "temperature",
+    "tenant_id",
+    "text",
+    "timeout_seconds",
+    "tools",
+    "top_p",
+    "ttl_seconds",
+    "type",
+    "version",
+    "wait",
+    "Idempotency-Key",
+    "If-Match",
+];
+
+/// One broken rule: of the body, at a JSON pointer (RFC 6901), or of a query parameter or header.
+/// All texts may quote the request, so they are cut to keep the response small.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct BrokenRule {
+    /// The place in the body (RFC 6901).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pointer: Option<String>,
+    /// The query parameter or the header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    parameter: Option<String>,
+    detail: String,
+    /// The detail, if it is a constant text.
+    #[serde(skip)]
+    constant: Option<&'static str>,
+}
+
+impl BrokenRule {
+    /// A rule that the body breaks at `pointer`.
+    pub(crate) fn in_body(pointer: &str, detail: &str) -> Self {
+        Self {
+            pointer: Some(cut(pointer)),
+            parameter: None,
+            detail: cut(detail),
+            constant: None,
+        }
+    }
+
+    /// A rule that the query parameter or header called `name` breaks.
+    pub(crate) fn in_parameter(name: &str, detail: &str) -> Self {
+        Self {
+            pointer: None,
+            parameter: Some(cut(name)),
+            detail: cut(detail),
+            constant: None,
+        }
+    }
+
+    /// The rule for the log: its place up to the first name that may be a client's own, and its
+    /// text if that is constant. `None` if nothing is left.
+    pub(super) fn for_log(&self) -> Option<String> {
+        let place = match (&self.pointer, &self.parameter) {
+            (Some(pointer), _) => known_part(pointer),
+            (None, Some(name)) if NAMES.contains(&name.as_str()) => name.clone(),
+            (None, _) => String::new(),
+        };
+        match (place.is_empty(), self.constant) {
+            (true, text) => text.map(str::to_owned),
+            (false, Some(text)) => Some(format!("{place} {text}")),
+            (false, None) => Some(place),
+        }
+    }
+}
+
+impl From<&Invalid> for BrokenRule {
+    /// The domain names a place in a body by a pointer, and anything else by its name.
+    fn from(broken: &Invalid) -> Self {
+        let Invalid { field, reason } = broken;
+        let rule = if field.starts_with('/') {
+            Self::in_body(field, reason)
+        } else {
+            Self::in_parameter(field, reason)
+        };
+        let constant = match reason {
+            Cow::Borrowed(text) => Some(*text),
+            Cow::Owned(_) => None,
+        };
+        Self { constant, ..rule }
+    }
+}
+
+/// The pointer up to its first part that is neither a known name nor a place in a list.
+fn known_part(pointer: &str) -> String {
+    let is_known = |part: &&str| {
+        let is_place =
+            (1..=5).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        is_place || NAMES.contains(part)
+    };
+    let mut known = String::new();
+    for part in pointer.split('/').skip(1).take_while(is_known) {
+        known.push('/');
+        known.push_str(part);
+    }
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(rule: &BrokenRule, expected: Option<&str>) {
+        assert_eq!(rule.for_log().as_deref(), expected, "{rule:?}");
+    }
+
+    #[test]
+    fn the_log_names_a_rule_without_the_clients_words() {
+        let constant = "must be the id of a call that the task waits for, each once";
+        let call = BrokenRule::from(&Invalid::new("/results/0/call_id", constant));
+        check(&call, Some(&format!("/results/0/call_id {constant}")));
+
+        let quoting = BrokenRule::from(&Invalid::new(
+            "/limits/max_steps",
+            "must be 1, is canary".to_owned(),
+        ));
+        check(&quoting, Some("/limits/max_steps"));
+        let key = BrokenRule::from(&Invalid::new("/metadata/canary", "must be a text"));
+        check(&key, Some("/metadata must be a text"));
+        let unknown = BrokenRule::in_body("/canary", "unknown field; known fields: input");
+        check(&unknown, None);
+        let parameter = BrokenRule::in_parameter("limit", "must be a number from 1 to 100");
+        check(&parameter, Some("limit"));
+        let unknown = BrokenRule::in_parameter("canary", "is not a parameter of this route");
+        check(&unknown, None);
+    }
+}
