@@ -18,9 +18,12 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// Logs it, for a function that ends with it.
-    pub fn log(&self) {
+    /// Logs it, for a function that ends with it. The line names the `binary` that runs, and the
+    /// function that runs it: the binary may be another function's.
+    pub fn log(&self, binary: &str, environment: &Environment) {
         tracing::error!(
+            binary,
+            function = environment.function_name(),
             variable = self.variable,
             reason = self.reason,
             "configuration refused"
@@ -89,6 +92,11 @@ impl Environment {
             })
     }
 
+    /// The name of the Lambda function, which Lambda sets.
+    fn function_name(&self) -> Option<String> {
+        (self.lookup)("AWS_LAMBDA_FUNCTION_NAME")
+    }
+
     /// The variables that were read so far, so that a test can compare them with the template.
     pub fn variables_read(&self) -> BTreeSet<&'static str> {
         self.read.borrow().clone()
@@ -97,7 +105,41 @@ impl Environment {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+    use tracing_subscriber::filter::LevelFilter;
+
     use super::*;
+    use crate::telemetry::held::HeldLines;
+    use crate::telemetry::{Service, logs};
+    use crate::testing::listen_to;
+    use crate::testing::log_schema::check_log_line;
+
+    #[test]
+    fn a_refused_configuration_is_logged_with_the_binary_and_the_function() {
+        let (heard, _guard) = listen_to(|log| {
+            let service = Service::new("cleanup", "v1");
+            logs::layer(service, LevelFilter::INFO, HeldLines::default(), log)
+        });
+        let environment =
+            Environment::of([("AWS_LAMBDA_FUNCTION_NAME", "agents-ExecutorFunction")]);
+        let refused = environment.required("TASK_RETENTION_DAYS").unwrap_err();
+        refused.log("cleanup", &environment);
+        let line: Value = serde_json::from_str(&heard.text()).unwrap();
+        check_log_line(&line).unwrap();
+        assert_eq!(
+            ["message", "binary", "function", "variable"].map(|field| &line[field]),
+            [
+                "configuration refused",
+                "cleanup",
+                "agents-ExecutorFunction",
+                "TASK_RETENTION_DAYS"
+            ]
+        );
+        assert_eq!(
+            environment.variables_read(),
+            BTreeSet::from(["TASK_RETENTION_DAYS"])
+        );
+    }
 
     #[test]
     fn an_empty_variable_counts_as_missing() {

@@ -11,7 +11,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use lambda_http::Error;
 use shared::app::{Agents, KeyPorts, Readiness, RequestRates, Tasks, Waits};
-use shared::config::{ConfigError, Environment};
+use shared::config::Environment;
 use shared::domain::{TenantId, Timestamp};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, Dependency};
@@ -34,7 +34,7 @@ const VERSION: &str = env!("VERSION");
 async fn main() -> Result<(), Error> {
     let environment = Environment::process();
     telemetry::start(Service::new("api", VERSION), &environment);
-    let config = Config::read(&environment).inspect_err(ConfigError::log)?;
+    let config = Config::read(&environment).inspect_err(|error| error.log("api", &environment))?;
     let sdk = sdk_config().await;
     let table = dynamodb(&sdk);
     let store = Arc::new(DynamoTaskStore::new(table.clone(), &config.state_table));

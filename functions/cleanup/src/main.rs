@@ -7,7 +7,7 @@ use cleanup::config::Config;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper};
-use shared::config::{ConfigError, Environment};
+use shared::config::Environment;
 use shared::domain::Timestamp;
 use shared::ports::Clock;
 use shared::ports::clock::SystemClock;
@@ -20,7 +20,8 @@ use shared::telemetry::{self, Service};
 async fn main() -> Result<(), Error> {
     let environment = Environment::process();
     telemetry::start(Service::new("cleanup", env!("VERSION")), &environment);
-    let config = Config::read(&environment).inspect_err(ConfigError::log)?;
+    let config =
+        Config::read(&environment).inspect_err(|error| error.log("cleanup", &environment))?;
     let sdk = sdk_config().await;
     let tasks = Arc::new(DynamoTaskStore::new(dynamodb(&sdk), &config.state_table));
     let agents = DynamoAgentStore::new(dynamodb(&sdk), &config.state_table);

@@ -8,7 +8,7 @@ use executor::Executor;
 use executor::config::Config;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use shared::app::{Room, Runner, TenantSlots};
-use shared::config::{ConfigError, Environment};
+use shared::config::Environment;
 use shared::domain::{Causes, Timestamp};
 use shared::llm::{self, Layers};
 use shared::ports::clock::SystemClock;
@@ -31,7 +31,8 @@ fn main() -> Result<(), Error> {
 async fn run() -> Result<(), Error> {
     let environment = Environment::process();
     telemetry::start(Service::new("executor", env!("VERSION")), &environment);
-    let config = Config::read(&environment).inspect_err(ConfigError::log)?;
+    let config =
+        Config::read(&environment).inspect_err(|error| error.log("executor", &environment))?;
     let sdk = sdk_config_beside_others().await;
     let table = dynamodb(&sdk);
     let secrets: Arc<dyn Secrets> = Arc::new(SecretsManager::new(
