@@ -53,10 +53,16 @@ impl DeadLetterHandler {
             };
             record("agent_id", task.spec().agent.id.to_string());
             if !task.dead_letter(self.clock.now()) {
-                tracing::info!(
-                    status = task.status().as_str(),
-                    "dead letter ignored; the task continues"
-                );
+                let status = task.status().as_str();
+                // The count is of all queues.
+                if receives == 1 && task.fence() == 0 {
+                    tracing::warn!(
+                        status,
+                        "message reached the dead-letter queue without a delivery from the task queue"
+                    );
+                } else {
+                    tracing::info!(status, "dead letter ignored; the task continues");
+                }
                 return Ok(DeadLetterOutcome::LeftAlone);
             }
             match self.tasks.update(&task).await {

@@ -1,11 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::app::{RunOutcome, SweepSummary, Sweeper};
+use serde_json::json;
+use shared::app::{DeadLetterHandler, DeadLetterOutcome, RunOutcome, SweepSummary, Sweeper};
 use shared::domain::{FailureCode, TaskState, TaskStatus, Timestamp};
-use shared::ports::{Clock, TaskStore};
+use shared::ports::{Clock, TaskMessage, TaskStore};
 use shared::testing::{Call, Faults, ManualClock, When, samples};
 
+use crate::lines::{hear, lines};
 use crate::world::{INVOCATION, World};
 
 const DEAD: u64 = INVOCATION.as_secs() + 2;
@@ -358,5 +360,45 @@ async fn a_sweep_that_gets_nowhere_ends_before_its_time() {
             requeued: 150,
             ..SweepSummary::default()
         },
+    );
+}
+
+/// The message of an accepted task that was sent to the dead-letter queue, and one that the task
+/// queue delivered before.
+#[tokio::test]
+async fn a_message_that_only_the_dead_letter_queue_delivered_warns() {
+    let world = World::new().await;
+    let undelivered = DeadLetterHandler {
+        tasks: Arc::new(world.store.clone()),
+        clock: Arc::new(world.clock.clone()),
+    };
+    let task = world.submit("hello").await.unwrap();
+    let message = TaskMessage {
+        tenant: world.tenant().clone(),
+        task: task.id(),
+        alone: false,
+    };
+    let (heard, _guard) = hear();
+    for receives in [1, 6] {
+        let handled = undelivered.handle(&message.to_body(), receives).await;
+        assert_eq!(handled.unwrap(), DeadLetterOutcome::LeftAlone);
+    }
+    claim_and_die(&world, task.id()).await;
+    let handled = undelivered.handle(&message.to_body(), 1).await;
+    assert_eq!(handled.unwrap(), DeadLetterOutcome::LeftAlone);
+    let said: Vec<_> = lines(&heard)
+        .into_iter()
+        .map(|line| ["level", "message", "status"].map(|field| line[field].clone()))
+        .collect();
+    let warned = "message reached the dead-letter queue without a delivery from the task queue";
+    let ignored = "dead letter ignored; the task continues";
+    assert_eq!(
+        json!(said[..2]),
+        json!([["WARN", warned, "queued"], ["INFO", ignored, "queued"]])
+    );
+    assert_eq!(
+        said.last().unwrap()[1],
+        ignored,
+        "a worker has had the task"
     );
 }
