@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::{AppError, Tasks};
-use crate::domain::{Causes, Task, TaskId, TaskState, TenantId};
+use crate::domain::{Causes, Task, TaskId, TaskState, TenantId, Timestamp, whole_millis};
 use crate::metric;
 use crate::ports::{Slot, Slots, Taken};
 
@@ -26,6 +26,9 @@ const REFUSED_FOR: Duration = Duration::from_secs(2);
 
 /// How long after its wait a slot expires, if a killed function could not give it back.
 const SLOT_OUTLIVES: Duration = Duration::from_secs(5);
+
+/// From how late on a due task must have been missed: the watchdog runs each minute.
+const MISSED_AFTER: Duration = Duration::from_mins(3);
 
 /// The task at the end of a wait.
 #[derive(Debug)]
@@ -78,6 +81,7 @@ impl Waits {
         wait: Duration,
     ) -> Result<Found, AppError> {
         let Found { task, retry_after } = self.wait_for(tenant, id, wait).await?;
+        warn_if_missed(&task, self.tasks.clock.now());
         Ok(Found {
             task: self.tasks.with_input(task).await?,
             retry_after,
@@ -189,4 +193,18 @@ impl Waits {
 /// Whether only its client can change the task from now on.
 fn is_settled(task: &Task) -> bool {
     task.status().is_terminal() || task.status().awaits_client()
+}
+
+/// Warns if the watchdog should have handled the task long ago. It finds tasks by an index, which a
+/// damaged record is not in.
+fn warn_if_missed(task: &Task, now: Timestamp) {
+    let Some(due_at) = task.due_at() else { return };
+    let overdue = now.since(due_at);
+    if overdue > MISSED_AFTER {
+        tracing::warn!(
+            status = task.status().as_str(),
+            overdue_ms = whole_millis(overdue),
+            "task is overdue and was not handled"
+        );
+    }
 }

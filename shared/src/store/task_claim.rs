@@ -27,9 +27,9 @@ const CONDITION: &str = "#tenant = :tenant AND #v <= :v AND #deadline > :now AND
     OR (#status = :waiting AND #wait_until <= :now) OR (#status = :running AND #lease_expires_at <= :now AND #attempts < :max_attempts \
     AND attribute_not_exists(#cancel_requested)))";
 
-/// What a claim changes, the same as [`Task::claim`]. `due_shard` does not change: the task was in
-/// the index of due tasks before.
-const UPDATE: &str = "SET #status = :running, #lease_worker = :worker, #lease_expires_at = :until, #due_at = :until, \
+/// What a claim changes, the same as [`Task::claim`]. `due_shard` does not change, but a damaged
+/// record may have lost it.
+const UPDATE: &str = "SET #status = :running, #lease_worker = :worker, #lease_expires_at = :until, #due_shard = :shard, #due_at = :until, \
     #updated_at = :now, #sends = :zero, #fence = #fence + :one, #attempts = #attempts + :one, #revision = #revision + :one, \
     #history = list_append(if_not_exists(#history, :nothing), :claimed) REMOVE #resend_at, #wait_until, #wait_reason, #wait_detail";
 
@@ -70,6 +70,7 @@ impl DynamoTaskStore {
             ("#lease_expires_at", LEASE_EXPIRES_AT),
             ("#fence", FENCE),
             ("#attempts", ATTEMPTS),
+            ("#due_shard", keys::DUE_SHARD),
             ("#due_at", keys::DUE_AT),
             ("#updated_at", UPDATED_AT),
             ("#sends", SENDS),
@@ -102,6 +103,7 @@ impl DynamoTaskStore {
             (":max_attempts", number(MAX_ATTEMPTS)),
             (":worker", text(lease.worker.to_string())),
             (":until", moment(lease.expires_at)),
+            (":shard", text(keys::due_shard(id))),
             (":zero", number(0)),
             (":one", number(1)),
         ];

@@ -3,12 +3,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use serde_json::json;
 use shared::app::{Found, RunOutcome, Tasks, Waits};
 use shared::domain::{Task, TaskStatus, Wait, WaitReason};
 use shared::ports::{ModelErrorKind, Recovery, Slots};
 use shared::testing::{Faults, MemorySlots, Reply, ScriptedModel, TokioClock, samples};
 use tokio::time::{Instant, sleep};
 
+use crate::lines::{hear, lines};
 use crate::world::World;
 
 const LONGEST: Duration = Duration::from_secs(25);
@@ -256,4 +258,26 @@ async fn requests_without_wait_or_without_cap_count_no_waits() {
         (found.task.status(), faults.calls()),
         (TaskStatus::Completed, 0)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_of_a_task_that_the_watchdog_missed_warns() {
+    let setup = Setup::new(1).await;
+    let task = setup.world.submit("hello").await.unwrap();
+    let due_in = task.due_at().unwrap().since(setup.world.now()).as_secs();
+    setup.pass(due_in + 180).await;
+    let (heard, _guard) = hear();
+    setup.wait(&task, Duration::ZERO).await;
+    assert_eq!(heard.text(), "", "the next sweeps may handle it");
+    setup.pass(1).await;
+    setup.wait(&task, Duration::ZERO).await;
+    let [line] = &lines(&heard)[..] else {
+        panic!("{}", heard.text())
+    };
+    assert_eq!(line["message"], "task is overdue and was not handled");
+    assert_eq!(
+        (&line["level"], &line["status"]),
+        (&json!("WARN"), &json!("queued"))
+    );
+    assert_eq!(line["overdue_ms"], 181_000);
 }

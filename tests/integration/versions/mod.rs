@@ -375,3 +375,40 @@ async fn a_task_that_is_half_purged_is_nobodys_and_is_found_and_purged_again() {
     assert_eq!(old.retention.due(before(after(60)), 10).await.unwrap(), []);
     old.aws.delete_table(&old.table).await;
 }
+
+/// Somebody removed the attributes of the index of due tasks. The next change writes them again:
+/// a cancel and a retry, or a claim.
+#[tokio::test]
+async fn a_record_that_lost_its_place_in_the_index_gets_it_back() {
+    let mut lost: Value = serde_json::from_str(QUEUED).unwrap();
+    let attributes = lost.as_object_mut().unwrap();
+    assert!(attributes.remove("due_shard").is_some() && attributes.remove("due_at").is_some());
+    let lost = lost.to_string();
+    let shard = async |old: &OldRecords| {
+        let record = old.record().await;
+        assert!(
+            record["due_at"].is_s() || record["due_at"].is_n(),
+            "{record:?}"
+        );
+        record["due_shard"].as_s().unwrap().clone()
+    };
+
+    let old = OldRecords::with(&[&lost]).await;
+    assert!(old.tasks.overdue(after(9_999), 9).await.unwrap().is_empty());
+    let mut task = old.tasks.task(&old.tenant, old.id).await.unwrap().unwrap();
+    task.cancel(after(60)).unwrap();
+    old.tasks.update(&task).await.unwrap();
+    assert!(shard(&old).await.starts_with("done#"));
+    task.reopen(ReopenFrom::Checkpoint, task.limits(), after(61))
+        .unwrap();
+    old.tasks.update(&task).await.unwrap();
+    assert!(shard(&old).await.starts_with("due#"));
+    assert_eq!(old.tasks.overdue(after(9_999), 9).await.unwrap().len(), 1);
+    old.aws.delete_table(&old.table).await;
+
+    let old = OldRecords::with(&[&lost]).await;
+    let claimed = old.claim(lease_until(after(60)), after(1)).await.unwrap();
+    assert!(matches!(claimed, Claimed::Granted(_)), "{claimed:?}");
+    assert!(shard(&old).await.starts_with("due#"));
+    old.aws.delete_table(&old.table).await;
+}
