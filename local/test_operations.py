@@ -228,6 +228,19 @@ class Operations(unittest.TestCase):
         self.assertGreater(len(expected), 10)
         self.assertEqual(set(rows), expected)
 
+    def test_the_table_of_shared_variables_is_that_of_the_template(self):
+        table = OPERATIONS.split("### Which configuration runs")[1].split("\n### ")[0]
+        rows = re.findall(r"^\| `(\w+)` \| ([a-z, ]+) \|", table, re.M)
+        functions = dashboard.resources("AWS::Serverless::Function")
+        owners = {}
+        for name, function in functions.items():
+            for variable in function["Properties"]["Environment"]["Variables"]:
+                owners.setdefault(variable, set()).add(name.removesuffix("Function").lower())
+        self.assertEqual(
+            {variable: set(named.split(", ")) for variable, named in rows},
+            {name: owners[name] for name in ("STATE_TABLE", "EPHEMERAL_TABLE", "TASK_QUEUE_URL")},
+        )
+
     def test_the_entry_of_open_circuits_names_the_defaults(self):
         parameters = dashboard.template()["Parameters"]
         for name in ("BreakerFailures", "BreakerOpenSeconds"):
