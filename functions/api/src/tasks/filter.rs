@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::openapi::values;
 use crate::problem::{BrokenRule, Problem};
-use crate::query::Params;
+use crate::query::{Params, refused};
 use crate::time::parse_rfc3339;
 
 /// The filter as a client writes it. Each field may be left out.
@@ -121,10 +121,10 @@ impl FilterRequest {
         let filter = Self {
             status: params.take::<String>("status", "")?.map(list),
             agent_id: params.take("agent_id", "")?,
-            metadata: params.take::<String>("metadata", "")?.map(|text| {
-                let (key, value) = text.split_once(':').unwrap_or((&text, ""));
-                BTreeMap::from([(key.to_owned(), value.to_owned())])
-            }),
+            metadata: params
+                .take("metadata", "")?
+                .map(|text: String| pair_in_text(&text))
+                .transpose()?,
             created_from: params.take("created_from", "")?,
             created_before: params.take("created_before", "")?,
         };
@@ -142,6 +142,14 @@ impl FilterRequest {
             }
         }
     }
+}
+
+fn pair_in_text(text: &str) -> Result<BTreeMap<String, String>, Problem> {
+    let form = "must be a key, a colon and a value, such as order:17";
+    let (key, value) = text
+        .split_once(':')
+        .ok_or_else(|| refused("metadata", form))?;
+    Ok(BTreeMap::from([(key.to_owned(), value.to_owned())]))
 }
 
 /// The broken rule, as a rule of the parameter of the same name.

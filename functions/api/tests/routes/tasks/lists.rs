@@ -82,6 +82,11 @@ async fn a_filter_that_breaks_a_rule_is_refused_by_its_parameter() {
         ),
         ("metadata=a%20b:c", "metadata", "must have keys of 1 to 64"),
         (
+            "metadata=order",
+            "metadata",
+            "must be a key, a colon and a value",
+        ),
+        (
             "created_from=2026",
             "created_from",
             "must be a time such as",
