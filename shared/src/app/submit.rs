@@ -158,6 +158,8 @@ impl Tasks {
             None => TaskId::new(now),
         };
         record("task_id", id.to_string());
+        // What no agent could make valid was never accepted, with this key or another.
+        new.limits.apply(Limits::default()).map_err(in_limits)?;
         let (agent, limits) = match self.admit(tenant, &new, now).await {
             Ok(admitted) => admitted,
             Err(refusal @ (AppError::Invalid(_) | AppError::AgentDisabled(_))) => {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use shared::app::{AppError, NewTask, RunError, RunOutcome};
-use shared::domain::{AgentId, Invalid, Task, TaskId, TaskStatus};
+use shared::domain::{AgentId, Invalid, LimitChanges, Task, TaskId, TaskStatus};
 use shared::ports::TaskStore;
 use shared::testing::{Call, Faults, When, samples};
 
@@ -283,4 +283,26 @@ async fn a_batch_is_accepted_although_a_message_can_not_be_sent() {
     assert_eq!(world.queue.sent().len(), 2);
     world.pass(59);
     assert_eq!(world.sweep().await.unwrap().resent, 3);
+}
+
+#[tokio::test]
+async fn limits_out_of_bounds_are_refused_even_with_a_used_key() {
+    let world = World::new().await;
+    let submit = async |limits| {
+        let new = NewTask {
+            limits,
+            ..keyed(world.new_task("hello"), "k1")
+        };
+        world.tasks().submit_task(world.tenant(), new).await
+    };
+    submit(LimitChanges::default()).await.unwrap();
+    let limits = LimitChanges {
+        max_tokens: Some(0),
+        ..LimitChanges::default()
+    };
+    let refused = submit(limits).await;
+    let Err(AppError::Invalid(broken)) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(broken[0].field, "/limits/max_tokens");
 }
