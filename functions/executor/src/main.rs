@@ -7,7 +7,7 @@ use aws_lambda_events::sqs::SqsEvent;
 use executor::Executor;
 use executor::config::Config;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use shared::app::{Room, Runner, TenantSlots};
+use shared::app::{Room, Runner, TenantGate, TenantSlots};
 use shared::config::Environment;
 use shared::domain::{Causes, Timestamp};
 use shared::llm::{self, Layers};
@@ -19,7 +19,7 @@ use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config_beside_others};
 use shared::store::{
     DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoSlots,
-    DynamoTaskStore,
+    DynamoTaskStore, DynamoTenantStore,
 };
 use shared::telemetry::{self, Service};
 use shared::tools::BuiltinTools;
@@ -53,7 +53,11 @@ async fn run() -> Result<(), Error> {
     };
     let slots = DynamoSlots::new(table.clone(), &config.ephemeral_table);
     let runner = Runner {
-        agents: Arc::new(DynamoAgentStore::new(table.clone(), &config.state_table)),
+        agents: Arc::new(TenantGate::new(
+            Arc::new(DynamoAgentStore::new(table.clone(), &config.state_table)),
+            Arc::new(DynamoTenantStore::new(table.clone(), &config.state_table)),
+            Arc::new(SystemClock),
+        )),
         tasks: Arc::new(DynamoTaskStore::new(table.clone(), &config.state_table)),
         journal: Arc::new(DynamoJournal::new(table, &config.state_table)),
         queue: Arc::<SqsTaskQueue>::clone(&queue),

@@ -27,6 +27,7 @@ mod span;
 mod submit;
 mod submit_many;
 mod sweep;
+mod tenant_gate;
 mod tenants;
 mod texts;
 mod waits;
@@ -47,6 +48,7 @@ pub use reading::StepsPart;
 pub use run::{Room, RunError, RunOutcome, Runner, TenantSlots, WorkTimes};
 pub use submit::{IdempotencyKey, NewTask, Tasks, VersionChoice};
 pub use sweep::{SweepSummary, Sweeper};
+pub use tenant_gate::TenantGate;
 pub use tenants::{RenewedSeals, TenantChanges, Tenants};
 pub use waits::{Found, Waits};
 

@@ -58,6 +58,8 @@ pub enum WaitReason {
     AgentDisabled,
     /// Its client wants it to begin later.
     NotBefore,
+    /// The operator suspended the task's tenant.
+    TenantSuspended,
 }
 
 impl WaitReason {
@@ -70,7 +72,8 @@ impl WaitReason {
             | Self::Budget
             | Self::Concurrency
             | Self::AgentDisabled
-            | Self::NotBefore => true,
+            | Self::NotBefore
+            | Self::TenantSuspended => true,
         }
     }
 
@@ -86,6 +89,7 @@ impl WaitReason {
             Self::Concurrency => "concurrency",
             Self::AgentDisabled => "agent_disabled",
             Self::NotBefore => "not_before",
+            Self::TenantSuspended => "tenant_suspended",
         }
     }
 }

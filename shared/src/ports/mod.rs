@@ -34,7 +34,7 @@ pub use secrets::{Secret, SecretError, Secrets};
 pub use slots::{Slot, Slots, Taken};
 pub use store::{
     AgentOfTask, AgentStore, Claimed, Created, Deletion, INPUT_IN_RECORD, Journal, Page,
-    PageRequest, StepsPage, StepsRequest, StoreError, TaskDetails, TaskFilter, TaskOrder,
-    TaskStore, TaskSummary, UnreadableAgent,
+    PageRequest, StepsPage, StepsRequest, StoreError, TaskAgents, TaskDetails, TaskFilter,
+    TaskOrder, TaskStore, TaskSummary, UnreadableAgent,
 };
 pub use tools::{ToolOutput, ToolRequest, Tools};

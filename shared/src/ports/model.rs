@@ -240,7 +240,8 @@ impl ModelError {
                 WaitReason::Budget
                 | WaitReason::Concurrency
                 | WaitReason::AgentDisabled
-                | WaitReason::NotBefore => false,
+                | WaitReason::NotBefore
+                | WaitReason::TenantSuspended => false,
             },
             None => self.kind.is_outage(),
         }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::domain::{
     Agent, AgentHead, AgentId, AgentVersion, Change, ClaimRefused, FailureCode, KeyId, Lease,
     Metadata, MetadataPair, Spend, Step, StepPlace, StepSummary, Switch, Task, TaskId, TaskInput,
-    TaskStatus, TenantId, Timestamp,
+    TaskStatus, TenantId, TenantStatus, Timestamp, WaitReason,
 };
 
 /// Why a store's operation failed, by what the caller can do.
@@ -70,19 +70,44 @@ pub struct UnreadableAgent {
     pub reason: String,
 }
 
-/// The agent version that a task runs, and whether its agent is enabled.
+/// The agent version that a task runs, and whether it may work now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentOfTask {
     /// The version.
     pub agent: Agent,
     /// Whether the agent is enabled.
     pub switch: Switch,
+    /// Whether its tenant is active. A store of agents takes every tenant for active.
+    pub tenant: TenantStatus,
+}
+
+impl AgentOfTask {
+    /// Why the agent's tasks must wait, if they must.
+    pub const fn wait(&self) -> Option<WaitReason> {
+        match (self.tenant, self.switch) {
+            (TenantStatus::Suspended, _) => Some(WaitReason::TenantSuspended),
+            (TenantStatus::Active, Switch::Disabled) => Some(WaitReason::AgentDisabled),
+            (TenantStatus::Active, Switch::Enabled) => None,
+        }
+    }
+}
+
+/// Reads the agents of tasks for those who work on them.
+#[async_trait]
+pub trait TaskAgents: Send + Sync {
+    /// One version of an agent for a task, and whether it may work now. One read if it is the
+    /// newest version. `None` if the tenant has no such version.
+    async fn of_task(
+        &self,
+        tenant: &TenantId,
+        version: AgentVersion,
+    ) -> Result<Option<AgentOfTask>, StoreError>;
 }
 
 /// Stores agents. An archived agent is in no list and has no head, but its versions are there for
 /// its tasks.
 #[async_trait]
-pub trait AgentStore: Send + Sync {
+pub trait AgentStore: TaskAgents {
     /// Adds an agent with its first version; fails with [`StoreError::Conflict`] if its id is
     /// taken. Adding the very same agent twice succeeds, because a store's answer can get lost
     /// after its write.
@@ -112,14 +137,6 @@ pub trait AgentStore: Send + Sync {
         tenant: &TenantId,
         version: AgentVersion,
     ) -> Result<Option<Agent>, StoreError>;
-
-    /// One version of an agent for a task, and whether the agent is enabled. One read if it is the
-    /// newest version.
-    async fn of_task(
-        &self,
-        tenant: &TenantId,
-        version: AgentVersion,
-    ) -> Result<Option<AgentOfTask>, StoreError>;
 
     /// The tenant's agents, oldest agent first. An unreadable agent has its place among them.
     async fn list(

@@ -10,8 +10,10 @@ use super::error::{reasons_of_transaction, record_that_failed_put};
 use super::items::{Fields, Item, number};
 use super::keys::{self, AGENT_PREFIX, SK};
 use super::table::{self, Table};
-use crate::domain::{Agent, AgentHead, AgentId, AgentVersion, Switch, TenantId};
-use crate::ports::{AgentOfTask, AgentStore, Page, PageRequest, StoreError, UnreadableAgent};
+use crate::domain::{Agent, AgentHead, AgentId, AgentVersion, Switch, TenantId, TenantStatus};
+use crate::ports::{
+    AgentOfTask, AgentStore, Page, PageRequest, StoreError, TaskAgents, UnreadableAgent,
+};
 
 /// The condition of a change: the agent has the revision that was read, and is not archived. Records
 /// of the first version have no revision.
@@ -31,6 +33,30 @@ impl DynamoAgentStore {
         Self {
             table: Table::new(client, table),
         }
+    }
+}
+
+#[async_trait]
+impl TaskAgents for DynamoAgentStore {
+    /// The record of the newest version has the switch. If it has another version, or can't be
+    /// read, the version's own record is read.
+    async fn of_task(
+        &self,
+        tenant: &TenantId,
+        version: AgentVersion,
+    ) -> Result<Option<AgentOfTask>, StoreError> {
+        let head = self.table.read(keys::agent(tenant, version.id)).await?;
+        let switch = head.as_ref().map_or(Switch::Enabled, agent_item::switch);
+        let newest = head.as_ref().and_then(|item| agent_item::read(item).ok());
+        let agent = match newest.filter(|newest| newest.version == version.version) {
+            Some(newest) => Some(newest),
+            None => self.version(tenant, version).await?,
+        };
+        Ok(agent.map(|agent| AgentOfTask {
+            agent,
+            switch,
+            tenant: TenantStatus::Active,
+        }))
     }
 }
 
@@ -103,23 +129,6 @@ impl AgentStore for DynamoAgentStore {
             .read(keys::agent_version(tenant, version))
             .await?;
         found.as_ref().map(agent_item::read).transpose()
-    }
-
-    /// The record of the newest version has the switch. If it has another version, or can't be
-    /// read, the version's own record is read.
-    async fn of_task(
-        &self,
-        tenant: &TenantId,
-        version: AgentVersion,
-    ) -> Result<Option<AgentOfTask>, StoreError> {
-        let head = self.table.read(keys::agent(tenant, version.id)).await?;
-        let switch = head.as_ref().map_or(Switch::Enabled, agent_item::switch);
-        let newest = head.as_ref().and_then(|item| agent_item::read(item).ok());
-        let agent = match newest.filter(|newest| newest.version == version.version) {
-            Some(newest) => Some(newest),
-            None => self.version(tenant, version).await?,
-        };
-        Ok(agent.map(|agent| AgentOfTask { agent, switch }))
     }
 
     async fn list(

@@ -27,7 +27,7 @@ const fn spelled(reason: WaitReason) -> (WaitReason, Option<&'static str>) {
         | WaitReason::OutOfTime
         | WaitReason::Budget
         | WaitReason::Concurrency => (reason, None),
-        WaitReason::AgentDisabled | WaitReason::NotBefore => {
+        WaitReason::AgentDisabled | WaitReason::NotBefore | WaitReason::TenantSuspended => {
             (WaitReason::Concurrency, Some(reason.as_str()))
         }
     }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
     use crate::domain::{Event, Timestamp};
 
-    const REASONS: [WaitReason; 9] = [
+    const REASONS: [WaitReason; 10] = [
         WaitReason::RetryAfter,
         WaitReason::Breaker,
         WaitReason::RateLimit,
@@ -95,6 +95,7 @@ mod tests {
         WaitReason::Concurrency,
         WaitReason::AgentDisabled,
         WaitReason::NotBefore,
+        WaitReason::TenantSuspended,
     ];
 
     fn parked(reason: WaitReason) -> Change {

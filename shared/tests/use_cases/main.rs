@@ -27,6 +27,7 @@ mod reading;
 mod run;
 mod steps;
 mod submit;
+mod suspended;
 mod sweep;
 mod telemetry;
 mod waits;

@@ -22,7 +22,8 @@ fn park(after: u64, reason: WaitReason) -> Reply {
         WaitReason::RetryAfter
         | WaitReason::Concurrency
         | WaitReason::AgentDisabled
-        | WaitReason::NotBefore => UNAVAILABLE,
+        | WaitReason::NotBefore
+        | WaitReason::TenantSuspended => UNAVAILABLE,
         WaitReason::Breaker => ModelErrorKind::CircuitOpen,
         WaitReason::RateLimit => ModelErrorKind::RateLimited,
         WaitReason::SingleFlight => ModelErrorKind::InFlight,

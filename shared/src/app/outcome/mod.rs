@@ -204,7 +204,8 @@ fn until_for(
         | WaitReason::Budget
         | WaitReason::Concurrency
         | WaitReason::AgentDisabled
-        | WaitReason::NotBefore => {
+        | WaitReason::NotBefore
+        | WaitReason::TenantSuspended => {
             return wait.until;
         }
         WaitReason::Breaker => task.staggered(wait.until, now),

@@ -13,7 +13,7 @@ use super::exit::Exit;
 use super::runner::{RESERVE, Runner, SKEW};
 use crate::domain::task::LeaseLost;
 use crate::domain::{
-    Causes, Deadline, Spent, Switch, Task, TaskId, TaskState, TenantId, Timestamp, Wait, WaitReason,
+    Causes, Deadline, Spent, Task, TaskId, TaskState, TenantId, Timestamp, Wait, WaitReason,
 };
 use crate::ports::{StoreError, TaskStore};
 
@@ -35,8 +35,8 @@ enum Polled {
     Read(Result<Option<Box<Task>>, StoreError>),
     /// Whether the lease lasts as long as this task says.
     Renewed(Box<Task>, Result<(), StoreError>),
-    /// The lease lasts as long as this task says, and the task's agent is disabled.
-    Disabled(Box<Task>),
+    /// The lease lasts as long as this task says, and the task must wait for this reason.
+    Stopped(Box<Task>, WaitReason),
 }
 
 /// A task that one worker holds under one lease.
@@ -49,8 +49,8 @@ pub(super) struct HeldTask<'a> {
     next_poll: Instant,
     /// The read of the task, or the renewal of its lease, that is under way.
     poll: JoinSet<Polled>,
-    /// Whether the agent was disabled when the lease was last renewed.
-    is_disabled: bool,
+    /// Why the task must wait, if that was so when the lease was last renewed.
+    stopped: Option<WaitReason>,
 }
 
 impl<'a> HeldTask<'a> {
@@ -62,17 +62,16 @@ impl<'a> HeldTask<'a> {
             until,
             next_poll: Instant::now() + POLL_INTERVAL,
             poll: JoinSet::new(),
-            is_disabled: false,
+            stopped: None,
         }
     }
 
-    /// Ends the work if the agent is disabled. A step that is under way is not dropped for this:
+    /// Ends the work if the agent is disabled or the tenant suspended. A step that is under way is not dropped for this:
     /// what it did would be done again.
     pub(super) fn stop_if_disabled(&self) -> Result<(), Exit> {
-        if self.is_disabled {
-            Err(self.back_off(WaitReason::AgentDisabled).1)
-        } else {
-            Ok(())
+        match self.stopped {
+            Some(reason) => Err(self.back_off(reason).1),
+            None => Ok(()),
         }
     }
 
@@ -167,8 +166,8 @@ impl<'a> HeldTask<'a> {
             let trace = tracing::info_span!("poll agent", xray_parent = UNRECORDED);
             let found = agents.of_task(&spec.tenant, spec.agent);
             match found.instrument(trace).await {
-                Ok(Some(found)) if found.switch == Switch::Disabled => {
-                    Polled::Disabled(Box::new(renewed))
+                Ok(Some(found)) if let Some(reason) = found.wait() => {
+                    Polled::Stopped(Box::new(renewed), reason)
                 }
                 // If the agent can't be read now, the next renewal reads it.
                 Ok(_) | Err(_) => Polled::Renewed(Box::new(renewed), Ok(())),
@@ -193,8 +192,8 @@ impl<'a> HeldTask<'a> {
             Polled::Read(Ok(stored)) => self.catch_up(stored.as_deref()),
             // Catch up, do not replace the task: the work may have changed it since.
             Polled::Renewed(renewed, Ok(())) => self.catch_up(Some(&renewed)),
-            Polled::Disabled(renewed) => {
-                self.is_disabled = true;
+            Polled::Stopped(renewed, reason) => {
+                self.stopped = Some(reason);
                 self.catch_up(Some(&renewed))
             }
             // Another writer changed the task: another try would meet the same conflict.

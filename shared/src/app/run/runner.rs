@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::room::Room;
 use super::slots::TenantSlots;
 use crate::domain::{CacheRules, TaskStatus, Timestamp, Wait};
-use crate::ports::{AgentStore, Clock, Journal, Model, StoreError, TaskQueue, TaskStore, Tools};
+use crate::ports::{Clock, Journal, Model, StoreError, TaskAgents, TaskQueue, TaskStore, Tools};
 
 /// The time at the end of an invocation in which only results are recorded.
 pub(super) const RESERVE: Duration = Duration::from_secs(10);
@@ -76,8 +76,8 @@ impl Default for WorkTimes {
 
 /// The ports and settings with which tasks are run.
 pub struct Runner {
-    /// The store of agents.
-    pub agents: Arc<dyn AgentStore>,
+    /// The agents of the tasks.
+    pub agents: Arc<dyn TaskAgents>,
     /// The store of tasks.
     pub tasks: Arc<dyn TaskStore>,
     /// The store of steps.

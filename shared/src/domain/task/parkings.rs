@@ -14,7 +14,8 @@ pub struct Parkings {
     pub outages: u32,
     /// Because a provider limits the rate.
     pub rate_limits: u32,
-    /// Because it had to wait for other tasks to finish, or for its agent to be enabled.
+    /// Because it had to wait for other tasks to finish, for its agent to be enabled, or
+    /// for its tenant to be active.
     pub turns: u32,
 }
 
@@ -24,7 +25,7 @@ impl Parkings {
         match reason {
             WaitReason::RetryAfter => self.outages = self.outages.saturating_add(1),
             WaitReason::RateLimit => self.rate_limits = self.rate_limits.saturating_add(1),
-            WaitReason::Concurrency | WaitReason::AgentDisabled => {
+            WaitReason::Concurrency | WaitReason::AgentDisabled | WaitReason::TenantSuspended => {
                 self.turns = self.turns.saturating_add(1);
             }
             // These waits do not grow. For example, an open circuit names the end of the wait.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Check, Outcome, holds, same};
-use crate::domain::{Agent, AgentHead, AgentVersion, Switch};
+use crate::domain::{Agent, AgentHead, AgentVersion, Switch, TenantStatus};
 use crate::ports::{AgentOfTask, AgentStore, Page, PageRequest, StoreError};
 use crate::testing::samples;
 
@@ -206,7 +206,11 @@ async fn version_of_task(store: Store) -> Outcome {
     };
     let expected = |head: &AgentHead, switch| {
         let agent = head.newest.clone();
-        Some(AgentOfTask { agent, switch })
+        Some(AgentOfTask {
+            agent,
+            switch,
+            tenant: TenantStatus::Active,
+        })
     };
     same(&of_task(1).await?, &expected(&first, Switch::Enabled))?;
     store.replace(&first, &second).await?;

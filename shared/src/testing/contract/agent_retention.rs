@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::{Check, Outcome, eventually, holds, same};
-use crate::domain::{Agent, AgentHead, Switch, Task, Timestamp};
+use crate::domain::{Agent, AgentHead, Switch, Task, TenantStatus, Timestamp};
 use crate::ports::{
     AgentOfTask, AgentRetention, AgentStore, ArchivedAgent, Deletion, PageRequest, StoreError,
     TaskScan, TaskStore,
@@ -111,6 +111,7 @@ async fn archived_is_hidden(ports: AgentPorts) -> Outcome {
     let expected = AgentOfTask {
         agent: agent.clone(),
         switch: Switch::Enabled,
+        tenant: TenantStatus::Active,
     };
     same(&of_task, &Some(expected))?;
     let versions = ports.agents.versions(tenant, agent.id, &page).await?;

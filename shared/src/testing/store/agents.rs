@@ -5,8 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 
 use super::{MemoryStore, cursor, cut};
-use crate::domain::{Agent, AgentHead, AgentId, AgentVersion, Switch, TenantId, Timestamp};
-use crate::ports::{AgentOfTask, AgentStore, Page, PageRequest, StoreError, UnreadableAgent};
+use crate::domain::{
+    Agent, AgentHead, AgentId, AgentVersion, Switch, TenantId, TenantStatus, Timestamp,
+};
+use crate::ports::{
+    AgentOfTask, AgentStore, Page, PageRequest, StoreError, TaskAgents, UnreadableAgent,
+};
 use crate::testing::faults::Call;
 
 #[derive(Debug, Default)]
@@ -55,6 +59,27 @@ impl Agents {
     fn version(&self, tenant: &TenantId, version: AgentVersion) -> Option<&Agent> {
         let agent = self.versions.get(&(version.id, version.version));
         agent.filter(|agent| agent.tenant == *tenant)
+    }
+}
+
+#[async_trait]
+impl TaskAgents for MemoryStore {
+    async fn of_task(
+        &self,
+        tenant: &TenantId,
+        version: AgentVersion,
+    ) -> Result<Option<AgentOfTask>, StoreError> {
+        self.run_as(Call::ReadAgent, |records| {
+            let head = records.agents.heads.get(&version.id);
+            let switch = head.map_or(Switch::Enabled, |head| head.switch);
+            let agent = records.agents.version(tenant, version).cloned();
+            Ok(agent.map(|agent| AgentOfTask {
+                agent,
+                switch,
+                tenant: TenantStatus::Active,
+            }))
+        })
+        .await
     }
 }
 
@@ -110,20 +135,6 @@ impl AgentStore for MemoryStore {
     ) -> Result<Option<Agent>, StoreError> {
         self.run_as(Call::ReadAgent, |records| {
             Ok(records.agents.version(tenant, version).cloned())
-        })
-        .await
-    }
-
-    async fn of_task(
-        &self,
-        tenant: &TenantId,
-        version: AgentVersion,
-    ) -> Result<Option<AgentOfTask>, StoreError> {
-        self.run_as(Call::ReadAgent, |records| {
-            let head = records.agents.heads.get(&version.id);
-            let switch = head.map_or(Switch::Enabled, |head| head.switch);
-            let agent = records.agents.version(tenant, version).cloned();
-            Ok(agent.map(|agent| AgentOfTask { agent, switch }))
         })
         .await
     }

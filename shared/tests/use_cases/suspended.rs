@@ -1,0 +1,93 @@
+//! The tasks of a suspended tenant wait, and continue when it is active again.
+
+use std::sync::Arc;
+
+use shared::app::{RunOutcome, Runner, TenantGate};
+use shared::domain::{Tenant, TenantStatus, WaitReason};
+use shared::ports::TenantStore;
+use shared::testing::{Faults, MemoryTenants, When};
+
+use crate::world::World;
+
+/// A worker that knows the world's tenant, which is in this store.
+fn worker(world: &World, tenants: MemoryTenants) -> Runner {
+    let plain = world.worker_failing(&Faults::default());
+    Runner {
+        agents: Arc::new(TenantGate::new(
+            Arc::clone(&plain.agents),
+            Arc::new(tenants),
+            Arc::new(world.clock.clone()),
+        )),
+        ..plain
+    }
+}
+
+async fn set(tenants: &MemoryTenants, world: &World, status: TenantStatus) {
+    let tenant = Tenant::create(world.tenant().clone(), world.now());
+    let tenant = tenants
+        .tenant(world.tenant())
+        .await
+        .unwrap()
+        .unwrap_or(tenant);
+    if tenant.revision == 1 {
+        tenants.add(&tenant).await.unwrap();
+    }
+    tenants.update(&tenant.changed(status, None)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_task_waits_while_its_tenant_is_suspended() {
+    let (world, tenants) = (World::new().await, MemoryTenants::default());
+    let worker = worker(&world, tenants.clone());
+    let task = world.submit("hello").await.unwrap().id();
+    set(&tenants, &world, TenantStatus::Suspended).await;
+    let outcome = world.run_by(&worker, task).await.unwrap();
+    let RunOutcome::Parked(wait) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(wait.reason, WaitReason::TenantSuspended);
+    assert_eq!(world.model.requests().len(), 0);
+    assert_eq!(world.task(task).await.attempts(), 0, "none counts");
+
+    set(&tenants, &world, TenantStatus::Active).await;
+    world.pass(60);
+    let ended = world.run_by(&worker, task).await.unwrap();
+    assert!(matches!(ended, RunOutcome::Ended(_)), "{ended:?}");
+}
+
+#[tokio::test]
+async fn the_status_is_read_once_in_30_seconds() {
+    let (world, tenants) = (World::new().await, MemoryTenants::default());
+    let worker = worker(&world, tenants.clone());
+    let run = async || {
+        let task = world.submit("hello").await.unwrap().id();
+        let outcome = world.run_by(&worker, task).await.unwrap();
+        matches!(outcome, RunOutcome::Parked(_))
+    };
+    assert!(!run().await);
+    set(&tenants, &world, TenantStatus::Suspended).await;
+    world.pass(29);
+    assert!(!run().await);
+    world.pass(1);
+    assert!(run().await);
+}
+
+#[tokio::test]
+async fn a_status_that_can_not_be_read_is_the_last_known_one() {
+    let (world, tenants) = (World::new().await, MemoryTenants::default());
+    let faults = Faults::default();
+    let worker = worker(&world, tenants.with_faults(faults.clone()));
+    let run = async || {
+        let task = world.submit("hello").await.unwrap().id();
+        let outcome = world.run_by(&worker, task).await.unwrap();
+        matches!(outcome, RunOutcome::Parked(_))
+    };
+    faults.fail_next(When::Before);
+    assert!(!run().await, "an unknown tenant is active");
+    set(&tenants, &world, TenantStatus::Suspended).await;
+    world.pass(30);
+    assert!(run().await);
+    world.pass(30);
+    faults.fail_next(When::Before);
+    assert!(run().await, "still suspended");
+}
