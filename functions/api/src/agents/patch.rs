@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 use shared::app::AgentDraft;
 use shared::domain::AgentHead;
-use utoipa::openapi::schema::{Object, OneOfBuilder, Type};
-use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
+use utoipa::openapi::schema::{AdditionalProperties, Object, OneOfBuilder, Type};
+use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::request::{AgentRequest, CacheEntry, OutputSchemaEntry, switch};
+use super::request::{AgentRequest, CacheEntry, OutputSchemaEntry, RetryEntry, switch};
 use super::response::AgentResponse;
 use crate::json::{merge, parse};
 use crate::problem::Problem;
@@ -17,25 +17,44 @@ const ENABLED: &str = "enabled";
 /// The members of a response that no body has.
 const READ_ONLY: [&str; 3] = ["id", "version", "created_at"];
 
+/// A member of an agent that is merged, and the name of its patch's schema.
+struct Part {
+    member: &'static str,
+    name: &'static str,
+    schema: fn() -> Object,
+}
+
+const PARTS: [Part; 3] = [
+    Part {
+        member: "output_schema",
+        name: "OutputSchemaPatch",
+        schema: output_schema_patch,
+    },
+    Part {
+        member: "retry",
+        name: "RetryPatch",
+        schema: patch_of::<RetryEntry>,
+    },
+    Part {
+        member: "cache",
+        name: "CachePatch",
+        schema: patch_of::<CacheEntry>,
+    },
+];
+
 /// A merge patch of an agent: everything may be left out, and most may be null.
 pub(crate) enum AgentPatch {}
 
 impl PartialSchema for AgentPatch {
     fn schema() -> RefOr<Schema> {
-        let mut agent = without_required::<AgentRequest>();
-        let mut output = without_required::<OutputSchemaEntry>();
-        // A patch of a schema is no schema.
-        output
-            .properties
-            .insert("schema".to_owned(), Object::new().into());
-        for (name, part) in [
-            ("output_schema", output),
-            ("cache", without_required::<CacheEntry>()),
-        ] {
+        let mut agent = patch_of::<AgentRequest>();
+        agent.description =
+            Some("A merge patch: an absent member stays as it is, null gives the default.".into());
+        for Part { member, name, .. } in PARTS {
             let nullable = OneOfBuilder::new()
-                .item(part)
+                .item(Ref::from_schema_name(name))
                 .item(ObjectBuilder::new().schema_type(Type::Null));
-            agent.properties.insert(name.to_owned(), nullable.into());
+            agent.properties.insert(member.to_owned(), nullable.into());
         }
         agent.examples = vec![json!({
             "instructions": "Answer in two sentences.",
@@ -49,16 +68,33 @@ impl PartialSchema for AgentPatch {
 impl ToSchema for AgentPatch {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         AgentRequest::schemas(schemas);
+        schemas.extend(PARTS.map(|part| (part.name.to_owned(), (part.schema)().into())));
     }
 }
 
-/// The schema of the struct `T`, in which nothing is required.
-fn without_required<T: PartialSchema>() -> Object {
+/// A patch of a schema is no schema.
+fn output_schema_patch() -> Object {
+    let mut output = patch_of::<OutputSchemaEntry>();
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .additional_properties(Some(AdditionalProperties::FreeForm(true)));
+    output.properties.insert("schema".to_owned(), schema.into());
+    output
+}
+
+/// The schema of the struct `T`, in which nothing is required and nothing has a default: generated
+/// clients send defaults, and so would change what the caller did not name.
+fn patch_of<T: PartialSchema>() -> Object {
     let mut object = match T::schema() {
         RefOr::T(Schema::Object(object)) => object,
         RefOr::T(_) | RefOr::Ref(_) => Object::new(),
     };
     object.required.clear();
+    for property in object.properties.values_mut() {
+        if let RefOr::T(Schema::Object(property)) = property {
+            property.default = None;
+        }
+    }
     object
 }
 

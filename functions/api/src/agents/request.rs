@@ -135,7 +135,7 @@ pub(super) struct OutputSchemaEntry {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RetryRequest)]
-struct RetryEntry {
+pub(super) struct RetryEntry {
     /// For each model.
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 10, default = 3)]

@@ -1,4 +1,5 @@
-//! Rules on several members of an object, which no attribute of a field can say.
+//! What no attribute of a field can say: rules on several members of an object, and the names of
+//! the variants of a choice.
 
 #![expect(
     clippy::indexing_slicing,
@@ -7,7 +8,16 @@
 
 use serde_json::{Map, Value, json};
 
-/// Adds the rules to the schemas.
+/// The variants of the choices. Generated clients name the types of variants by these titles.
+const TITLES: [(&str, [&str; 2]); 5] = [
+    ("BuiltinTool", ["PlainTool", "HttpRequestTool"]),
+    ("Cache", ["CacheOn", "CacheOff"]),
+    ("Step", ["ModelCallStep", "ToolCallStep"]),
+    ("Submitted", ["AcceptedSubmission", "RefusedSubmission"]),
+    ("ToolResult", ["ResultOfCall", "ResultOfStep"]),
+];
+
+/// Adds the rules and the names to the schemas.
 pub(super) fn add(schemas: &mut Map<String, Value>) {
     let version = given("agent_version", "integer");
     let alias = given("alias", "string");
@@ -16,13 +26,31 @@ pub(super) fn add(schemas: &mut Map<String, Value>) {
         "SubmitTaskRequest",
         json!({ "not": { "allOf": [version, alias] } }),
     );
-    let call = given("call_id", "string");
-    let step = given("step", "integer");
-    join(schemas, "ToolResult", json!({ "anyOf": [call, step] }));
+    if let Some(result) = schemas.get("ToolResult") {
+        let variants = json!({ "anyOf": [naming_call(result), naming_step(result)] });
+        schemas.insert("ToolResult".to_owned(), variants);
+    }
     if let Some(tool) = schemas.get("BuiltinTool") {
         let variants = json!({ "oneOf": [without_settings(tool), with_hosts(tool)] });
         schemas.insert("BuiltinTool".to_owned(), variants);
     }
+    for (name, titles) in TITLES {
+        for (variant, title) in variants_of(schemas, name).zip(titles) {
+            variant["title"] = json!(title);
+        }
+    }
+}
+
+fn variants_of<'a>(
+    schemas: &'a mut Map<String, Value>,
+    name: &str,
+) -> impl Iterator<Item = &'a mut Value> {
+    let schema = schemas.get_mut(name).and_then(Value::as_object_mut);
+    let choices = schema
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| matches!(key.as_str(), "anyOf" | "oneOf"));
+    choices.flat_map(|(_, variants)| variants.as_array_mut().into_iter().flatten())
 }
 
 fn join(schemas: &mut Map<String, Value>, name: &str, rule: Value) {
@@ -35,6 +63,23 @@ fn join(schemas: &mut Map<String, Value>, name: &str, rule: Value) {
 /// The member is there, and not null.
 fn given(name: &str, kind: &str) -> Value {
     json!({ "required": [name], "properties": { name: { "type": kind } } })
+}
+
+/// A result that names its call. Each variant has all members, because generated clients do not
+/// combine `anyOf` with the members beside it.
+fn naming_call(result: &Value) -> Value {
+    let mut named = result.clone();
+    named["properties"]["call_id"]["type"] = json!("string");
+    named["required"] = json!(["call_id", "text"]);
+    named
+}
+
+/// A result that names the step of its call.
+fn naming_step(result: &Value) -> Value {
+    let mut named = result.clone();
+    named["properties"]["step"] = json!({ "$ref": "#/components/schemas/Number" });
+    named["required"] = json!(["step", "text"]);
+    named
 }
 
 /// A built-in tool that has no settings.

@@ -128,3 +128,56 @@ fn operations_have_ids_of_their_own_and_links_lead_to_them() {
     }
     assert!(links > 20, "{links}");
 }
+
+/// Generated clients send defaults. A patch would change what its client did not name.
+#[test]
+fn a_merge_patch_has_no_defaults() {
+    for name in [
+        "AgentPatch",
+        "CachePatch",
+        "OutputSchemaPatch",
+        "RetryPatch",
+    ] {
+        let properties = DOCUMENT["components"]["schemas"][name]["properties"].as_object();
+        for (member, schema) in properties.unwrap() {
+            assert_eq!(schema.get("default"), None, "{name}: {member}");
+        }
+    }
+}
+
+/// Generated clients do not combine them.
+#[test]
+fn no_schema_has_properties_beside_a_choice() {
+    let schemas = DOCUMENT["components"]["schemas"].as_object().unwrap();
+    for (name, schema) in schemas {
+        let is_choice = ["anyOf", "oneOf", "allOf"]
+            .iter()
+            .any(|choice| schema.get(choice).is_some());
+        assert!(
+            !(is_choice && schema.get("properties").is_some()),
+            "{name}: {schema:#}"
+        );
+    }
+}
+
+/// Generated clients name the types of the variants by their titles.
+#[test]
+fn each_variant_of_a_choice_has_a_title_of_its_own() {
+    let schemas = DOCUMENT["components"]["schemas"].as_object().unwrap();
+    let mut titles: BTreeSet<&str> = schemas.keys().map(String::as_str).collect();
+    let components = titles.len();
+    for (name, schema) in schemas {
+        let choices = [&schema["anyOf"], &schema["oneOf"]];
+        for variant in choices
+            .iter()
+            .filter_map(|choice| choice.as_array())
+            .flatten()
+        {
+            let title = variant["title"]
+                .as_str()
+                .unwrap_or_else(|| panic!("{name}"));
+            assert!(titles.insert(title), "{name}: {title}");
+        }
+    }
+    assert!(titles.len() >= components + 10, "{titles:?}");
+}
