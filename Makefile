@@ -53,7 +53,7 @@ sam-local-api: install-run ## The HTTP API in containers, by `sam local start-ap
 
 # ---- test and check -------------------------------------------------------------------------------------------------
 
-.PHONY: test unit scripts walkthrough integration api-fuzz fuzz
+.PHONY: test unit scripts walkthrough integration clients api-fuzz fuzz
 test: unit scripts walkthrough integration api-fuzz fuzz ## All tests
 
 unit: ## Tests that need only cargo
@@ -69,9 +69,13 @@ walkthrough: install-run ## The demo twice, and the events in containers if ther
 ON_LOCAL_AWS := cargo test --workspace --test deaths --test e2e --test faults --test integration
 # It reads what the functions logged during the other suites.
 LOGS := cargo test --workspace --test logs
-integration: install-run ## Integration and end-to-end tests, with a local AWS of their own
+CLIENTS := .local/aws/bin/python local/clients.py
+integration: install-run install-clients ## Generated clients, integration and end-to-end tests, with a local AWS of their own
 	$(ON_LOCAL_AWS) --test logs --no-run
-	@$(STACK) test sh -c '$(ON_LOCAL_AWS) && $(LOGS)'
+	@$(STACK) test sh -c '$(CLIENTS) && $(ON_LOCAL_AWS) && $(LOGS)'
+
+clients: install-run install-clients ## Generate a Python and a TypeScript client from docs/openapi.json, check their types and use them
+	@$(STACK) test $(CLIENTS)
 
 api-fuzz: install-run install-schemathesis ## Send random requests to the API, with a local AWS of their own, and compare the responses with docs/openapi.json
 	@$(STACK) test .local/aws/bin/python local/api_fuzz.py
@@ -126,8 +130,8 @@ dependencies: python ## Dependencies that no code uses
 	@$(PYTHON) local/dependencies.py
 
 RUFF := .local/lint/bin/ruff
-SCRIPTS := --config local/ruff.toml local
-lint-python: install-lint ## Lints and format of the scripts in local/
+SCRIPTS := --config local/ruff.toml local tests/clients
+lint-python: install-lint ## Lints and format of the Python programs
 	$(RUFF) check $(SCRIPTS)
 	$(RUFF) format --check $(SCRIPTS)
 
@@ -153,10 +157,10 @@ validate: install-sam ## sam validate
 
 # ---- install: pinned tools, into .local/ only -----------------------------------------------------------------------
 
-.PHONY: install install-run install-aws install-sam install-deny install-lint install-fuzz install-schemathesis
-install: install-run install-deny install-lint install-fuzz install-schemathesis ## Install every tool that the other targets need
+.PHONY: install install-run install-aws install-sam install-deny install-lint install-fuzz install-schemathesis install-clients
+install: install-run install-deny install-lint install-fuzz install-schemathesis install-clients ## Install every tool that the other targets need
 
-install-run install-aws install-sam install-deny install-lint install-fuzz install-schemathesis: python
+install-run install-aws install-sam install-deny install-lint install-fuzz install-schemathesis install-clients: python
 install-run:
 	@$(PYTHON) local/install.py aws sam model
 
@@ -177,6 +181,9 @@ install-fuzz:
 
 install-schemathesis:
 	@$(PYTHON) local/install.py schemathesis
+
+install-clients:
+	@$(PYTHON) local/install.py client-python client-typescript
 
 .PHONY: python
 python:

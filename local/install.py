@@ -68,13 +68,14 @@ def check_machine(tools):
         need("cc", "install a C compiler (Debian: apt install build-essential)")
     if "fuzz" in tools:
         need("c++", "install a C++ compiler (Debian: apt install build-essential)")
-    if "model" in tools:
+    if {"model", "client-typescript"}.intersection(tools):
         need("node", "install Node.js 20.15 or newer", ["node", "--version"], (20, 15))
         need("npm", "it comes with Node.js")
-    if "schemathesis" in tools and sys.version_info < (3, 11):
+    if {"schemathesis", "client-python"}.intersection(tools) and sys.version_info < (3, 11):
         problems.append(
-            f"Python 3.11 or newer is needed to test the API with random requests, this is "
-            f"{sys.version.split()[0]}: put a newer python3 first on the PATH"
+            f"Python 3.11 or newer is needed to test the API with random requests and with "
+            f"generated clients, this is {sys.version.split()[0]}: "
+            "put a newer python3 first on the PATH"
         )
     if "aws" in tools and platform.system() != "Linux":
         problems.append(
@@ -183,14 +184,14 @@ def make_movable(folder):
         script.write_bytes(BESIDE + rest)
 
 
-def install_model(held):
-    sources = ["package.json", "package-lock.json"]
+def install_npm(held, name, folder, doing):
+    sources = [f"{folder}/{file}" for file in ("package.json", "package-lock.json")]
     install(
         held,
-        "model",
-        [(ROOT / "local" / source).read_text() for source in sources],
-        ("model stand-in: files", ["cp", *(f"../../local/{source}" for source in sources), "."]),
-        ("model stand-in", ["npm", "ci", "--no-audit", "--no-fund"]),
+        name,
+        [(ROOT / source).read_text() for source in sources],
+        (f"{doing}: files", ["cp", *(f"../../{source}" for source in sources), "."]),
+        (doing, ["npm", "ci", "--no-audit", "--no-fund"]),
     )
 
 
@@ -215,11 +216,15 @@ def install_cargo(held, name, version):
 INSTALLERS = {
     "aws": lambda held: install_venv(held, "aws", "local AWS"),
     "sam": lambda held: install_venv(held, "sam", "SAM CLI, cargo-lambda and cfn-lint"),
-    "model": install_model,
+    "model": lambda held: install_npm(held, "model", "local", "model stand-in"),
     "deny": lambda held: install_cargo(held, "deny", CARGO_DENY),
     "fuzz": lambda held: install_cargo(held, "fuzz", CARGO_FUZZ),
     "lint": lambda held: install_venv(held, "lint", "ruff"),
     "schemathesis": lambda held: install_venv(held, "schemathesis", "schemathesis"),
+    "client-python": lambda held: install_venv(held, "client-python", "Python client"),
+    "client-typescript": lambda held: install_npm(
+        held, "client-typescript", "tests/clients", "TypeScript client"
+    ),
 }
 
 if __name__ == "__main__":
