@@ -17,15 +17,17 @@ const TITLES: [(&str, [&str; 2]); 5] = [
     ("ToolResult", ["ResultOfCall", "ResultOfStep"]),
 ];
 
+/// The schemas of submissions.
+const SUBMISSIONS: [&str; 3] = ["SubmitTaskRequest", "ExecuteAgentRequest", "BatchEntry"];
+
 /// Adds the rules and the names to the schemas.
 pub(super) fn add(schemas: &mut Map<String, Value>) {
     let version = given("agent_version", "integer");
     let alias = given("alias", "string");
-    join(
-        schemas,
-        "SubmitTaskRequest",
-        json!({ "not": { "allOf": [version, alias] } }),
-    );
+    let one_of_them = json!({ "not": { "allOf": [version, alias] } });
+    for name in SUBMISSIONS {
+        join(schemas, name, one_of_them.clone());
+    }
     if let Some(result) = schemas.get("ToolResult") {
         let variants = json!({ "anyOf": [naming_call(result), naming_step(result)] });
         schemas.insert("ToolResult".to_owned(), variants);
