@@ -69,9 +69,13 @@ def variables(function):
         **template["Globals"]["Function"]["Environment"]["Variables"],
         **template["Resources"][function]["Properties"]["Environment"]["Variables"],
     }
+    # A choice, [condition, value, other value], is as without any key of a provider.
+    chosen = {
+        name: value[-1] if isinstance(value, list) else value for name, value in named.items()
+    }
     return {
         name: str(known.get(value, value))
-        for name, value in named.items()
+        for name, value in chosen.items()
         if isinstance(value, str | int)
     }
 
