@@ -3,22 +3,27 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH,
     LOCATION, RETRY_AFTER,
 };
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{self, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use shared::domain::Invalid;
 use tower::{Layer, ServiceExt};
 use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::SizeAbove;
+use tower_http::compression::predicate::{Predicate, SizeAbove};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// The smallest response body that is compressed, in bytes.
 const LEAST_TO_COMPRESS: u16 = 1_024;
+
+/// The largest one. Lambda returns a compressed body in Base64, which is a third longer, and some
+/// texts hardly get shorter.
+const MOST_TO_COMPRESS: u64 = 4_500_000;
 
 /// How long a browser remembers what it may send.
 const REMEMBERED: Duration = Duration::from_hours(1);
@@ -88,7 +93,9 @@ pub(crate) fn cors(Origins(origins): Origins) -> Option<CorsLayer> {
             ETAG,
             LOCATION,
             RETRY_AFTER,
+            header("deprecation"),
             header("preference-applied"),
+            header("sunset"),
             header("ratelimit"),
             header("ratelimit-policy"),
             header("x-request-id"),
@@ -115,8 +122,20 @@ pub(crate) async fn cross_origin(
 }
 
 /// Compresses a longer response with gzip, if the client accepts that.
-pub(crate) fn compression() -> CompressionLayer<SizeAbove> {
-    CompressionLayer::new().compress_when(SizeAbove::new(LEAST_TO_COMPRESS))
+pub(crate) fn compression() -> CompressionLayer<impl Predicate> {
+    let size = SizeAbove::new(LEAST_TO_COMPRESS).and(SizeUpTo(MOST_TO_COMPRESS));
+    CompressionLayer::new().compress_when(size)
+}
+
+/// Bodies of at most so many bytes.
+#[derive(Clone, Copy)]
+struct SizeUpTo(u64);
+
+impl Predicate for SizeUpTo {
+    fn should_compress<B: HttpBody>(&self, response: &http::Response<B>) -> bool {
+        let bytes = response.body().size_hint().upper();
+        bytes.is_some_and(|bytes| bytes <= self.0)
+    }
 }
 
 #[cfg(test)]
@@ -141,5 +160,13 @@ mod tests {
         ] {
             assert!(refused.parse::<Origins>().is_err(), "{refused}");
         }
+    }
+
+    #[test]
+    fn what_may_get_too_long_for_lambda_is_not_compressed() {
+        let response = |bytes| http::Response::new(axum::body::Body::from(vec![b'x'; bytes]));
+        let limit = SizeUpTo(10);
+        assert!(limit.should_compress(&response(10)));
+        assert!(!limit.should_compress(&response(11)));
     }
 }

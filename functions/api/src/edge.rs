@@ -40,9 +40,10 @@ const SAFETY: [(HeaderName, HeaderValue); 3] = [
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Runbook(pub(crate) Option<Arc<str>>);
 
-/// The routes that accept a task: at once, and with a wait for its end.
+/// The routes that accept tasks: one, one with a wait for its end, and many.
 const SUBMIT: &str = "/v1/tasks";
 const EXECUTE: &str = "/v1/agents/{id}/execute";
+const BATCH: &str = "/v1/tasks/batch";
 
 /// Frames a request: answers under its id, logs one line, and turns a panic into the usual problem
 /// document.
@@ -128,7 +129,7 @@ fn count(method: &Method, route: &str, status: StatusCode, took: Duration) {
     if method == Method::POST && route == SUBMIT {
         metric::SUBMIT_LATENCY.note([], took);
     }
-    if method == Method::POST && (route == SUBMIT || route == EXECUTE) {
+    if method == Method::POST && [SUBMIT, EXECUTE, BATCH].contains(&route) {
         metric::SUBMIT_FAILURES.add([], u64::from(status.is_server_error()));
     }
 }

@@ -78,15 +78,15 @@ pub fn router(api: Api) -> Router {
     let all = routes::open(Router::new().nest(routes::V1, v1))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(body::MAX_BYTES));
-    // Before the check of the key: a browser asks for permission without one.
+        .layer(DefaultBodyLimit::max(body::MAX_BYTES))
+        .layer(from_fn_with_state(runbook, edge::frame));
+    // Before the check of the key, because a browser asks for permission without one; and around
+    // all, so that a page can read every error.
     let all = match browsers::cors(api.origins.clone()) {
         Some(cors) => all.layer(from_fn_with_state(cors, browsers::cross_origin)),
         None => all,
     };
-    all.layer(from_fn_with_state(runbook, edge::frame))
-        .layer(browsers::compression())
-        .with_state(api)
+    all.layer(browsers::compression()).with_state(api)
 }
 
 async fn unknown_route() -> Problem {

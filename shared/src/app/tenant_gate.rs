@@ -17,8 +17,7 @@ const MAX_REMEMBERED: usize = 1_000;
 
 /// The agents of tasks, with the status of their tenants.
 ///
-/// A status is read at most every 30 s for each tenant and process. If it can't be read, the last
-/// known one is used, and else the tenant is taken for active: an outage must not stop all tenants.
+/// A status that was read is used for 30 s. If it can't be read, the last known one is used, and else the tenant is taken for active: an outage must not stop all tenants.
 pub struct TenantGate {
     agents: Arc<dyn TaskAgents>,
     tenants: Arc<dyn TenantStore>,
@@ -54,7 +53,7 @@ impl TenantGate {
             Ok(found) => found.map_or(TenantStatus::Active, |tenant| tenant.status),
             Err(error) => {
                 let last = known.map_or(TenantStatus::Active, |(status, _)| status);
-                tracing::warn!(error = %Causes(&error), "tenant can't be read; its last known status is used");
+                tracing::warn!(error = %Causes(&error), "tenant can't be read; its last known status, or active, is used");
                 last
             }
         };

@@ -32,6 +32,11 @@ impl Metadata {
         }
     }
 
+    /// The pairs as they were stored, perhaps by a version with other bounds.
+    pub const fn restored(pairs: BTreeMap<String, String>) -> Self {
+        Self(pairs)
+    }
+
     /// The pairs.
     pub const fn pairs(&self) -> &BTreeMap<String, String> {
         &self.0

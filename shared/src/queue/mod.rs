@@ -18,6 +18,7 @@ use aws_sdk_sqs::types::{
     MessageSystemAttributeNameForSends, MessageSystemAttributeValue, QueueAttributeName,
     SendMessageBatchRequestEntry,
 };
+use futures::future::join_all;
 use tracing::{Instrument, Span};
 
 use crate::domain::{Causes, TraceHeader};
@@ -180,11 +181,9 @@ impl TaskQueue for SqsTaskQueue {
     }
 
     async fn send_all(&self, messages: &[Outgoing]) -> Vec<Result<(), QueueError>> {
-        let mut outcomes = Vec::new();
-        for batch in messages.chunks(MOST_IN_BATCH) {
-            outcomes.extend(self.send_batch(batch).await);
-        }
-        outcomes
+        let batches = messages.chunks(MOST_IN_BATCH);
+        let sent = join_all(batches.map(|batch| self.send_batch(batch))).await;
+        sent.into_iter().flatten().collect()
     }
 
     async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError> {

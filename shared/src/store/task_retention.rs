@@ -21,7 +21,9 @@ use super::items::{Fields, V, moment, name, number, text};
 use super::keys::{self, CREATED, DUE_AT, DUE_SHARD, META, TENANT_ID};
 use super::step_item::{self, ANSWER_KEY};
 use super::table;
-use super::task_item::{self, DELETING, ENDED_AT, INPUT, MUTABLE, STATUS, UPDATED_AT, VERSION};
+use super::task_item::{
+    self, DELETING, ENDED_AT, INPUT, METADATA, MUTABLE, STATUS, SUBMITTED_BY, UPDATED_AT, VERSION,
+};
 use super::task_overdue::Shard;
 use super::task_store::DynamoTaskStore;
 use crate::domain::{AnswerKey, Causes, TaskId, TaskStatus, TenantId, Timestamp};
@@ -278,7 +280,7 @@ fn emptied() -> impl Iterator<Item = &'static str> {
     MUTABLE
         .into_iter()
         .filter(|name| !STAYING.contains(name))
-        .chain([CREATED, INPUT])
+        .chain([CREATED, INPUT, METADATA, SUBMITTED_BY])
 }
 
 #[cfg(test)]
@@ -286,13 +288,17 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::domain::Metadata;
     use crate::testing::samples::{self, START, after, lease_until};
 
     /// A new attribute of the record is either here, because it holds nothing of the task's
     /// content, or emptied.
     #[test]
     fn a_mark_leaves_nothing_of_what_a_client_or_a_model_said() {
-        let mut task = samples::task(&samples::agent(&samples::tenant("acme")), START);
+        let pairs = [("order".to_owned(), "17".to_owned())];
+        let mut task = samples::task(&samples::agent(&samples::tenant("acme")), START)
+            .noting(Metadata::new(pairs.into()).unwrap())
+            .submitted_by(Some("key_aaaaaaaaaaaa".parse().unwrap()));
         task.claim(lease_until(after(60)), after(1)).unwrap();
         task.complete(1, samples::output("Paris"), after(2))
             .unwrap();

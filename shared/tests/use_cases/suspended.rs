@@ -1,6 +1,7 @@
 //! The tasks of a suspended tenant wait, and continue when it is active again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::app::{RunOutcome, Runner, TenantGate};
 use shared::domain::{Tenant, TenantStatus, WaitReason};
@@ -50,7 +51,8 @@ async fn a_task_waits_while_its_tenant_is_suspended() {
     assert_eq!(world.task(task).await.attempts(), 0, "none counts");
 
     set(&tenants, &world, TenantStatus::Active).await;
-    world.pass(60);
+    assert!(wait.until.since(world.now()) >= Duration::from_secs(450));
+    world.clock.set(wait.until);
     let ended = world.run_by(&worker, task).await.unwrap();
     assert!(matches!(ended, RunOutcome::Ended(_)), "{ended:?}");
 }

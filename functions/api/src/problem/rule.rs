@@ -74,6 +74,7 @@ const NAMES: &[&str] = &[
     "stale_seconds",
     "status",
     "step",
+    "stream",
     "tasks",
     "temperature",
     "tenant_id",
@@ -172,6 +173,10 @@ fn known_part(pointer: &str) -> String {
     for part in pointer.split('/').skip(1).take_while(is_known) {
         known.push('/');
         known.push_str(part);
+        // Its keys are the client's, also those that look like a place.
+        if part == "metadata" {
+            break;
+        }
     }
     known
 }
@@ -196,8 +201,11 @@ mod tests {
             "must be 1, is canary".to_owned(),
         ));
         check(&quoting, Some("/limits/max_steps"));
-        let key = BrokenRule::from(&Invalid::new("/metadata/canary", "must be a text"));
-        check(&key, Some("/metadata must be a text"));
+        for key in ["canary", "17"] {
+            let place = format!("/metadata/{key}");
+            let key = BrokenRule::from(&Invalid::new(place, "must be a text"));
+            check(&key, Some("/metadata must be a text"));
+        }
         let unknown = BrokenRule::in_body("/canary", "unknown field; known fields: input");
         check(&unknown, None);
         let parameter = BrokenRule::in_parameter("limit", "must be a number from 1 to 100");

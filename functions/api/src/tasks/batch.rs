@@ -68,7 +68,7 @@ pub(crate) async fn submit_tasks(
                     status: task.status(),
                 };
             }
-            Some(Err(error)) => Problem::from(error),
+            Some(Err(problem)) => problem,
             None => Problem::not_tried(),
         };
         metric::SUBMIT_FAILURES.add([], u64::from(refused.is_of_server()));

@@ -144,13 +144,13 @@ pub(crate) async fn cancel_tasks(
     let wanted = request.wanted(&OPEN, &OPEN)?;
     let cancel = |id| api.tasks.cancel_task(&access.tenant, id);
     let done = change_each(&api, &access.tenant, wanted, cancel).await?;
-    done.log("tasks canceled by a filter");
+    done.log("cancel by a filter");
     Ok(Json(done.response))
 }
 
 /// Retries a page of the tasks that a filter wants.
 ///
-/// Each task has its own outcome. Repeating the request does no harm.
+/// Each task has its own outcome. Repeating the request also retries tasks that have failed again.
 #[utoipa::path(
     post, path = "/v1/tasks/retry",
     responses((status = 200, body = BulkResponse))
@@ -169,7 +169,7 @@ pub(crate) async fn retry_tasks(
             .retry_task(&access.tenant, id, RetryFrom::Checkpoint, limits)
     };
     let done = change_each(&api, &access.tenant, wanted, retry).await?;
-    done.log("tasks retried by a filter");
+    done.log("retry by a filter");
     Ok(Json(done.response))
 }
 
@@ -189,6 +189,20 @@ impl Done {
     }
 }
 
+/// The error with its places in the body of the request.
+fn in_body(error: AppError) -> AppError {
+    match error {
+        AppError::Invalid(broken) => {
+            let placed = broken.into_iter().map(|invalid| Invalid {
+                field: format!("/{}", invalid.field),
+                ..invalid
+            });
+            AppError::Invalid(placed.collect())
+        }
+        other => other,
+    }
+}
+
 /// Makes the change on each task of the page, or on none in a dry run.
 async fn change_each<F: Future<Output = Result<Task, AppError>>>(
     api: &Api,
@@ -201,7 +215,8 @@ async fn change_each<F: Future<Output = Result<Task, AppError>>>(
         page,
         dry_run,
     } = wanted;
-    let listed = api.tasks.list_tasks(tenant, &filter, &page).await?;
+    let listed = api.tasks.list_tasks(tenant, &filter, &page).await;
+    let listed = listed.map_err(in_body)?;
     let change = &change;
     let changes = listed.entries.iter().map(|task| async move {
         let unchanged = BulkEntry {
@@ -215,17 +230,21 @@ async fn change_each<F: Future<Output = Result<Task, AppError>>>(
         }
         // The span of the request has no `task_id`, because there are several tasks.
         let span = tracing::info_span!("bulk change", task_id = %task.id, agent_id = field::Empty);
-        match change(task.id).instrument(span).await {
-            Ok(task) => BulkEntry {
-                status: task.status(),
-                changed: true,
-                ..unchanged
-            },
-            Err(error) => BulkEntry {
-                error: Some(Problem::from(error).code()),
-                ..unchanged
-            },
-        }
+        // An error is translated in the span, so that its line has the ids of the task.
+        let change = async {
+            match change(task.id).await {
+                Ok(task) => BulkEntry {
+                    status: task.status(),
+                    changed: true,
+                    ..unchanged
+                },
+                Err(error) => BulkEntry {
+                    error: Some(Problem::from(error).code()),
+                    ..unchanged
+                },
+            }
+        };
+        change.instrument(span).await
     });
     let outcomes = each_in_time(changes.collect()).await;
     let entries = listed.entries.iter().zip(outcomes);

@@ -8,6 +8,7 @@ use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use shared::domain::{AgentId, Causes};
+use tokio::time::Instant;
 
 use super::MAX_WAIT_SECONDS;
 use super::response::TaskResponse;
@@ -43,6 +44,7 @@ pub(crate) async fn execute_agent(
     Body(request): Body<ExecuteAgentRequest>,
 ) -> Result<Response, Problem> {
     params.finish()?;
+    let began = Instant::now();
     let preference = Preference::of(&headers);
     let wait = preference.wait();
     if !wait.is_zero() {
@@ -56,7 +58,9 @@ pub(crate) async fn execute_agent(
     let new = request.new_task(agent, &sender, &headers)?;
     let mut task = api.tasks.submit_task(tenant, new).await?;
     let mut headers = preference.applied();
-    match api.waits.find_task(tenant, task.id(), wait).await {
+    // A slow submission must not make the request longer than Lambda lets it be.
+    let left = wait.saturating_sub(began.elapsed());
+    match api.waits.find_task(tenant, task.id(), left).await {
         Ok(found) => {
             if let Some(after) = found.retry_after {
                 headers.insert(RETRY_AFTER, whole_seconds(after).into());

@@ -104,7 +104,11 @@ pub(crate) async fn find_task(
     if let Some(after) = found.retry_after {
         headers.insert(RETRY_AFTER, whole_seconds(after).into());
     }
-    let tag = EntityTag::of(&format!("{id}-{}", found.task.progress().revision));
+    let tag = EntityTag::of(&format!(
+        "{id}-{}-{}",
+        found.task.progress().revision,
+        api.version
+    ));
     let shown = Json(TaskResponse::from(&found.task));
     Ok((headers, tag.respond(&conditions, shown)))
 }

@@ -51,7 +51,7 @@ impl Work<'_> {
                 return Ok(Exit::TimedOut);
             }
             self.take_room()?;
-            self.held.stop_if_disabled()?;
+            self.held.stop_if_held()?;
             if done > 0 && self.held.is_short_of_time() {
                 return Ok(Exit::HandedOver);
             }

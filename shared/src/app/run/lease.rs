@@ -66,9 +66,9 @@ impl<'a> HeldTask<'a> {
         }
     }
 
-    /// Ends the work if the agent is disabled or the tenant suspended. A step that is under way is not dropped for this:
-    /// what it did would be done again.
-    pub(super) fn stop_if_disabled(&self) -> Result<(), Exit> {
+    /// Ends the work if the agent is disabled or the tenant suspended. A step that is under way is not
+    /// dropped: what it did would be done again.
+    pub(super) fn stop_if_held(&self) -> Result<(), Exit> {
         match self.stopped {
             Some(reason) => Err(self.back_off(reason).1),
             None => Ok(()),
@@ -102,11 +102,14 @@ impl<'a> HeldTask<'a> {
             .or_earlier(Deadline::at(self.task.deadline()))
     }
 
-    /// A backoff, and the exit that parks the task for it. The task waits for memory, for a slot,
-    /// or for an invocation with more time.
+    /// A backoff, and the exit that parks the task for it. The task waits for memory, for a slot, for
+    /// its agent or its tenant, or for an invocation with more time.
     pub(super) fn back_off(&self, reason: WaitReason) -> (Duration, Exit) {
         let now = self.runner.clock.now();
-        let backoff = self.task.slot_backoff(now);
+        let backoff = match reason {
+            WaitReason::TenantSuspended => self.task.suspension_backoff(now),
+            _ => self.task.slot_backoff(now),
+        };
         let until = now.plus(backoff);
         let exit = Exit::Parked(Wait { until, reason }, Spent::Nothing, None);
         (backoff, exit)

@@ -104,7 +104,7 @@ impl Work<'_> {
             ended = ended
                 .and(recorded)
                 .and_then(|()| self.take_room())
-                .and_then(|()| self.held.stop_if_disabled());
+                .and_then(|()| self.held.stop_if_held());
         }
     }
 

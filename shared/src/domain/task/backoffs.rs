@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Task;
+use super::{LONGEST_MESSAGE_DELAY, Task};
 use crate::domain::id::TaskId;
 use crate::domain::time::Timestamp;
 
@@ -64,6 +64,16 @@ impl Task {
             .min(LONGEST_SLOT_BACKOFF);
         let backoff = longest.mul_f64(1.0 - spread(self.spec.id) / 2.0);
         backoff
+            .min(self.progress.deadline.since(now) / 2)
+            .max(Duration::from_secs(1))
+    }
+
+    /// The backoff while the task's tenant is suspended: 15 minutes, up to half shorter, so that the
+    /// tasks of a large backlog cost little and do not continue together. It is at most half of the
+    /// time to the task's deadline, but at least a second.
+    pub fn suspension_backoff(&self, now: Timestamp) -> Duration {
+        LONGEST_MESSAGE_DELAY
+            .mul_f64(1.0 - spread(self.spec.id) / 2.0)
             .min(self.progress.deadline.since(now) / 2)
             .max(Duration::from_secs(1))
     }

@@ -35,12 +35,8 @@ fn agent(fields: &Fields<'_>) -> Result<AgentVersion, StoreError> {
 }
 
 fn metadata(fields: &Fields<'_>) -> Result<Metadata, StoreError> {
-    let pairs = fields
-        .optional(METADATA, Fields::texts)?
-        .unwrap_or_default();
-    // The errors name no value of a pair.
-    let broken = |_| fields.corrupt("its metadata break the rules");
-    Metadata::new(pairs).map_err(broken)
+    let pairs = fields.optional(METADATA, Fields::texts)?;
+    Ok(Metadata::restored(pairs.unwrap_or_default()))
 }
 
 fn input(fields: &Fields<'_>) -> Result<Option<TaskInput>, StoreError> {

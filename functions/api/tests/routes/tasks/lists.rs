@@ -1,6 +1,9 @@
 //! `GET /v1/tasks`: filters and orders.
 
+use shared::domain::Scope;
+
 use super::*;
+use crate::platform::AGENT;
 
 /// Submits a task with these metadata, a second after the one before.
 async fn submit(platform: &Platform, agent: &str, metadata: Value) -> String {
@@ -51,7 +54,7 @@ async fn a_list_shows_what_its_filters_name_in_the_wanted_order() {
 }
 
 #[tokio::test]
-async fn a_list_shows_cost_metadata_and_who_submitted() {
+async fn a_list_shows_cost_and_metadata() {
     let platform = Platform::new();
     let agent = platform.create_agent().await;
     let id = submit(&platform, &agent, json!({ "order": "7" })).await;
@@ -130,4 +133,29 @@ async fn a_cursor_of_a_time_that_the_filter_excludes_is_refused() {
         "{}",
         refused.body
     );
+}
+
+#[tokio::test]
+async fn a_task_names_the_key_that_submitted_it() {
+    let platform = Platform::new();
+    platform.create_tenant("acme").await;
+    let scopes = [Scope::AgentsWrite, Scope::TasksSubmit, Scope::TasksRead];
+    let (key, token) = platform.create_key("acme", &scopes).await;
+    let call = async |method: &str, path: &str, body: String| {
+        let request = axum::http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json");
+        platform.send(request.body(body.into()).unwrap()).await.body
+    };
+    let agent = call("POST", "/v1/agents", AGENT.to_owned()).await;
+    let body = json!({ "agent_id": agent["id"], "input": "hello" }).to_string();
+    let submitted = call("POST", "/v1/tasks", body).await;
+    assert_eq!(submitted["submitted_by"], key);
+    let path = format!("/v1/tasks/{}", submitted["id"].as_str().unwrap());
+    let read = call("GET", &path, String::new()).await;
+    assert_eq!(read["submitted_by"], key);
+    let listed = call("GET", "/v1/tasks", String::new()).await;
+    assert_eq!(listed["data"][0]["submitted_by"], key);
 }
