@@ -1,8 +1,8 @@
 """Sends random requests to the API that API_URL names, and compares it with docs/openapi.json.
 
 The tool is schemathesis, with a fixed seed. It uses the deployment's own key, with all checks and
-all phases, and the keys of two tenants, neither of which may reach what the other one created.
-schemathesis.toml says what the checks expect, and why.
+all phases, and the keys of two tenants, neither of which may read or change what the other one
+created. schemathesis.toml says what the checks expect, and why.
 """
 
 import json

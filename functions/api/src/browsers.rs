@@ -104,8 +104,8 @@ pub(crate) fn cors(Origins(origins): Origins) -> Option<CorsLayer> {
     Some(layer)
 }
 
-/// Treats a request by these rules. An `OPTIONS` that does not ask for a permission goes on to its
-/// route, which the layer alone would not let it.
+/// Applies the layer to a request. An `OPTIONS` that does not ask for a permission goes on to its
+/// route: the layer alone would answer it.
 pub(crate) async fn cross_origin(
     State(cors): State<CorsLayer>,
     request: Request,

@@ -17,7 +17,8 @@ const MAX_REMEMBERED: usize = 1_000;
 
 /// The agents of tasks, with the status of their tenants.
 ///
-/// A status that was read is used for 30 s. If it can't be read, the last known one is used, and else the tenant is taken for active: an outage must not stop all tenants.
+/// A status that was read is used for 30 s. If it can't be read, the last known one is used, and
+/// else the tenant is taken for active: an outage must not stop all tenants.
 pub struct TenantGate {
     agents: Arc<dyn TaskAgents>,
     tenants: Arc<dyn TenantStore>,

@@ -9,6 +9,12 @@ use shared::testing::{Call, Faults, When, samples};
 use crate::lines::{hear, lines, of_line};
 use crate::world::World;
 
+/// Submits a task that is accepted.
+async fn accepted(world: &World, new: NewTask) -> Task {
+    let task = world.tasks().submit_task(world.tenant(), new).await;
+    task.unwrap()
+}
+
 /// A task that begins so many seconds after its submission.
 fn later(world: &World, seconds: u64) -> NewTask {
     NewTask {
@@ -138,11 +144,7 @@ async fn the_line_of_a_submission_says_whether_it_had_a_key() {
     let new = || world.new_task("hello");
     for (new, has_key) in [(new(), false), (keyed(new(), "k1"), true)] {
         let (heard, _guard) = hear();
-        world
-            .tasks()
-            .submit_task(world.tenant(), new)
-            .await
-            .unwrap();
+        accepted(&world, new).await;
         let flag = of_line(&lines(&heard), "task accepted", ["idempotency_key"]);
         assert_eq!(flag, [has_key]);
     }
@@ -152,11 +154,7 @@ async fn the_line_of_a_submission_says_whether_it_had_a_key() {
 async fn a_task_begins_at_its_moment_by_its_own_message() {
     let world = World::new().await;
     let new = later(&world, 600);
-    let task = world
-        .tasks()
-        .submit_task(world.tenant(), new)
-        .await
-        .unwrap();
+    let task = accepted(&world, new).await;
     assert_eq!(world.queue.delays(), [Duration::from_mins(10)]);
     let whole_time = Duration::from_mins(10 + 30);
     assert_eq!(task.deadline().since(task.spec().created_at), whole_time);
@@ -176,11 +174,7 @@ async fn a_task_that_begins_in_days_gets_its_message_from_the_watchdog() {
     let world = World::new().await;
     let day = 24 * 60 * 60;
     let new = later(&world, 30 * day);
-    let task = world
-        .tasks()
-        .submit_task(world.tenant(), new)
-        .await
-        .unwrap();
+    let task = accepted(&world, new).await;
     assert_eq!(world.queue.sent(), []);
     world.pass(30 * day - 1);
     assert_eq!(world.sweep().await.unwrap().resent, 0);
@@ -196,11 +190,7 @@ async fn a_task_that_begins_in_days_gets_its_message_from_the_watchdog() {
 async fn a_task_that_begins_later_can_be_canceled() {
     let world = World::new().await;
     let new = later(&world, 600);
-    let task = world
-        .tasks()
-        .submit_task(world.tenant(), new)
-        .await
-        .unwrap();
+    let task = accepted(&world, new).await;
     world
         .tasks()
         .cancel_task(world.tenant(), task.id())
@@ -227,11 +217,7 @@ async fn a_task_begins_within_30_days_and_not_in_the_past() {
         assert_eq!(broken, [Invalid::new("/not_before", reason)]);
     }
     let new = later(&world, 40);
-    let task = world
-        .tasks()
-        .submit_task(world.tenant(), new)
-        .await
-        .unwrap();
+    let task = accepted(&world, new).await;
     assert_eq!(task.status(), TaskStatus::Queued);
 }
 
@@ -240,17 +226,9 @@ async fn a_task_begins_within_30_days_and_not_in_the_past() {
 async fn the_same_submission_after_its_moment_is_the_same_task() {
     let world = World::new().await;
     let new = || keyed(later(&world, 60), "k1");
-    let task = world
-        .tasks()
-        .submit_task(world.tenant(), new())
-        .await
-        .unwrap();
+    let task = accepted(&world, new()).await;
     world.pass(7_200);
-    let again = world
-        .tasks()
-        .submit_task(world.tenant(), new())
-        .await
-        .unwrap();
+    let again = accepted(&world, new()).await;
     assert_eq!(again.id(), task.id());
 }
 
