@@ -176,6 +176,15 @@ impl Broken {
             )),
         }
     }
+
+    /// As [`finish`](Self::finish), of rules whose places are the names of query parameters.
+    pub(crate) fn finish_parameters<T>(mut self, whole: Option<T>) -> Result<T, Problem> {
+        for invalid in &mut self.0 {
+            let name = invalid.field.split('/').nth(1).unwrap_or_default();
+            invalid.field = name.to_owned();
+        }
+        self.finish(whole)
+    }
 }
 
 /// A field of a merge patch that must not be null; `None` if it is absent.

@@ -96,7 +96,7 @@ impl BulkRequest {
                 let reason = "must name at least one of status, agent_id, metadata, created_from and created_before";
                 broken.keep::<()>(Err(Invalid::new("", reason)));
             }
-            let filter = broken.keep_all(filter.filter())?;
+            let filter = filter.filter(broken)?;
             if let Some(other) = filter.statuses.iter().find(|status| !allowed.contains(status)) {
                 let names: Vec<&str> = allowed.iter().map(|status| status.as_str()).collect();
                 let reason = format!("must be of {}, not {}", names.join(", "), other.as_str());

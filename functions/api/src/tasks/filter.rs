@@ -7,8 +7,9 @@ use shared::domain::{Invalid, MetadataPair, TaskStatus, Timestamp};
 use shared::ports::{TaskFilter, TaskOrder};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::body::Broken;
 use crate::openapi::values;
-use crate::problem::{BrokenRule, Problem};
+use crate::problem::Problem;
 use crate::query::{Params, refused};
 use crate::time::parse_rfc3339;
 
@@ -76,43 +77,31 @@ impl FilterRequest {
             && created_before.is_none()
     }
 
-    /// The filter, or every rule that it breaks, with places relative to the filter.
-    pub(super) fn filter(self) -> Result<TaskFilter, Vec<Invalid>> {
-        let mut broken = Vec::new();
-        let mut keep = |invalid: Invalid| broken.push(invalid);
-        let statuses = self.status.map(statuses).transpose();
+    /// The filter; notes every rule that it breaks, with places relative to the filter.
+    pub(super) fn filter(self, broken: &mut Broken) -> Option<TaskFilter> {
+        let statuses = broken.keep(self.status.map(statuses).transpose());
         let agent = self.agent_id.map(|id| {
             id.parse()
                 .map_err(|_| Invalid::new("/agent_id", "must be an id of the form agt_…"))
         });
-        let metadata = self.metadata.map(pair).transpose();
-        let created_from = moment("/created_from", self.created_from);
-        let created_before = moment("/created_before", self.created_before);
-        let filter = TaskFilter {
-            statuses: statuses
-                .map_err(&mut keep)
-                .ok()
-                .flatten()
-                .unwrap_or_default(),
-            agent: agent.transpose().map_err(&mut keep).ok().flatten(),
-            metadata: metadata.map_err(&mut keep).ok().flatten(),
-            created_from: created_from.map_err(&mut keep).ok().flatten(),
-            created_before: created_before.map_err(&mut keep).ok().flatten(),
-            order: TaskOrder::default(),
-        };
-        if let (Some(from), Some(before)) = (filter.created_from, filter.created_before)
+        let agent = broken.keep(agent.transpose());
+        let metadata = broken.keep(self.metadata.map(pair).transpose());
+        let created_from = broken.keep(moment("/created_from", self.created_from));
+        let created_before = broken.keep(moment("/created_before", self.created_before));
+        if let (Some(Some(from)), Some(Some(before))) = (created_from, created_before)
             && from >= before
         {
-            keep(Invalid::new(
-                "/created_before",
-                "must be later than created_from",
-            ));
+            let reason = "must be later than created_from";
+            broken.keep::<()>(Err(Invalid::new("/created_before", reason)));
         }
-        if broken.is_empty() {
-            Ok(filter)
-        } else {
-            Err(broken)
-        }
+        Some(TaskFilter {
+            statuses: statuses?.unwrap_or_default(),
+            agent: agent?,
+            metadata: metadata?,
+            created_from: created_from?,
+            created_before: created_before?,
+            order: TaskOrder::default(),
+        })
     }
 
     /// The filter in the parameters of a list.
@@ -133,14 +122,11 @@ impl FilterRequest {
             Some("oldest") => Ok(TaskOrder::Oldest),
             Some(_) => Err(Invalid::new("/order", "must be newest or oldest")),
         };
-        match (filter.filter(), order) {
-            (Ok(filter), Ok(order)) => Ok(TaskFilter { order, ..filter }),
-            (filter, order) => {
-                let broken = filter.err().unwrap_or_default().into_iter();
-                let broken: Vec<Invalid> = broken.chain(order.err()).collect();
-                Err(Problem::validation_failed(broken.iter().map(in_parameter)))
-            }
-        }
+        let mut broken = Broken::default();
+        let filter = filter.filter(&mut broken);
+        let order = broken.keep(order);
+        let whole = filter.zip(order);
+        broken.finish_parameters(whole.map(|(filter, order)| TaskFilter { order, ..filter }))
     }
 }
 
@@ -150,12 +136,6 @@ fn pair_in_text(text: &str) -> Result<BTreeMap<String, String>, Problem> {
         .split_once(':')
         .ok_or_else(|| refused("metadata", form))?;
     Ok(BTreeMap::from([(key.to_owned(), value.to_owned())]))
-}
-
-/// The broken rule, as a rule of the parameter of the same name.
-fn in_parameter(Invalid { field, reason }: &Invalid) -> BrokenRule {
-    let name = field.split('/').nth(1).unwrap_or_default();
-    BrokenRule::in_parameter(name, reason)
 }
 
 fn statuses(names: Vec<String>) -> Result<Vec<TaskStatus>, Invalid> {
