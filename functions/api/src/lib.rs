@@ -14,6 +14,7 @@ mod dead_letters;
 mod delivery;
 mod edge;
 mod etag;
+mod exact_path;
 mod health;
 mod json;
 mod keys;
@@ -40,6 +41,7 @@ use shared::app::{Agents, Keys, Readiness, Tasks, Tenants, Waits};
 pub use auth::{Auth, DeploymentKey};
 pub use browsers::Origins;
 use edge::Runbook;
+pub use exact_path::exact_paths;
 use problem::Problem;
 
 /// The state that all routes share.

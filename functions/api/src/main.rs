@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::config::Config;
-use api::{Api, Auth, DeploymentKey, router};
+use api::{Api, Auth, DeploymentKey, exact_paths, router};
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
@@ -91,7 +91,7 @@ async fn main() -> Result<(), Error> {
         runbook_url: config.runbook_url,
         origins: config.origins,
     };
-    lambda_http::run(router(api).layer(from_fn(invocation))).await
+    lambda_http::run(exact_paths(router(api).layer(from_fn(invocation)))).await
 }
 
 /// Handles one request as one invocation for the telemetry, which must know when Lambda kills it.

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use api::exact_paths;
 use lambda_http::lambda_runtime::{Context, LambdaEvent};
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Adapter, Service};
@@ -37,6 +38,17 @@ const CHARACTERS: [(&str, usize); 6] = [
 /// small enough.
 async fn send(platform: &Platform, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    send_decoded(platform, method, path, query, body).await
+}
+
+/// The same, with the path as API Gateway decoded it.
+async fn send_decoded(
+    platform: &Platform,
+    method: &str,
+    path: &str,
+    query: &str,
+    body: Option<&Value>,
+) -> (u16, Value) {
     let headers = json!({
         "authorization": format!("Bearer {KEY}"), "content-type": "application/json", "host": "example.com",
         "x-request-id": "\"".repeat(128),
@@ -51,7 +63,7 @@ async fn send(platform: &Platform, method: &str, path: &str, body: Option<&Value
         "body": body.map(Value::to_string), "isBase64Encoded": false,
     });
     let request: LambdaRequest = serde_json::from_value(event).unwrap();
-    let mut lambda = Adapter::from(platform.router.clone());
+    let mut lambda = Adapter::from(exact_paths(platform.router.clone()));
     let response = Service::call(&mut lambda, LambdaEvent::new(request, Context::default()))
         .await
         .unwrap();
@@ -407,4 +419,33 @@ async fn missing_texts_are_404_and_a_pending_answer_is_409() {
         .unwrap();
     }
     assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn no_character_of_an_id_leads_to_another_route() {
+    let platform = Platform::new();
+    let agent = platform.create_agent().await;
+    for (method, id) in [
+        ("GET", "?"),
+        ("DELETE", "?"),
+        ("GET", "#"),
+        ("GET", "\\"),
+        ("GET", "\n"),
+        ("GET", "{}"),
+        ("GET", "ö\u{c}\u{85}"),
+        ("GET", "/../x"),
+    ] {
+        let path = format!("/v1/agents/{agent}{id}");
+        let (status, body) = send_decoded(&platform, method, &path, "", None).await;
+        assert_eq!(
+            (status, body["status"].as_u64()),
+            (404, Some(404)),
+            "{method} {path:?}"
+        );
+    }
+    let path = format!("/v1/agents/x?/../{agent}/execute");
+    let (status, _) = send_decoded(&platform, "POST", &path, "", Some(&json!({}))).await;
+    assert_eq!(status, 404);
+    let listed = get(&platform, "/v1/agents?limit=1").await;
+    assert_eq!(listed["data"][0]["id"], json!(agent));
 }
