@@ -1,6 +1,6 @@
 //! The three functions over ports in memory, as each `main.rs` builds them over AWS.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::{Api, Auth, DeploymentKey, Origins, router};
@@ -9,7 +9,7 @@ use cleanup::Cleanup;
 use executor::Executor;
 use shared::app::{
     AgentPurger, Agents, DeadLetterHandler, KeyPorts, Purger, Readiness, RequestRates, Room,
-    Runner, Sweeper, Tasks, TenantSlots, Waits, WorkTimes,
+    Runner, Sweeper, Tasks, TenantSlots, UsageChecker, UsageReports, Waits, WorkTimes,
 };
 use shared::domain::{CacheRules, CacheTerms, Provider};
 use shared::policy::{
@@ -19,7 +19,7 @@ use shared::policy::{
 use shared::ports::{Clock, Model, Secrets};
 use shared::testing::{
     Faults, ManualClock, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryKeys, MemoryQueue,
-    MemoryRequestCounts, MemorySlots, MemoryStore, MemoryTenants, ScriptedModel,
+    MemoryRequestCounts, MemorySlots, MemoryStore, MemoryTenants, MemoryUsage, ScriptedModel,
 };
 use shared::tools::BuiltinTools;
 
@@ -110,6 +110,7 @@ impl Ports {
             readiness: Arc::new(Readiness::new(Vec::new(), self.time())),
             keys,
             tenants,
+            usage: UsageReports::new(Arc::new(MemoryUsage::default())),
             auth: Auth {
                 deployment_key: DeploymentKey::new(secrets, key, Duration::ZERO, tenant()),
                 keys: Arc::new(check),
@@ -123,6 +124,7 @@ impl Ports {
 
     pub(crate) fn executor(&self, model: Arc<dyn Model>, slots: TenantSlots) -> Executor {
         let runner = Runner {
+            usage: Arc::new(MemoryUsage::default()),
             agents: self.store(),
             tasks: self.store(),
             journal: self.store(),
@@ -160,6 +162,14 @@ impl Ports {
             agents: AgentPurger {
                 retention: self.store(),
                 clock: self.time(),
+            },
+            usage: UsageChecker {
+                usage: Arc::new(MemoryUsage::default()),
+                tasks: self.store(),
+                tenants: Arc::new(MemoryTenants::default()),
+                home: tenant(),
+                clock: self.time(),
+                ended: Mutex::default(),
             },
             undelivered: DeadLetterHandler {
                 tasks: self.store(),

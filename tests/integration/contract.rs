@@ -9,7 +9,7 @@ use shared::queue::SqsTaskQueue;
 use shared::store::{
     DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal,
     DynamoKeyStore, DynamoRequestCounts, DynamoRetention, DynamoSlots, DynamoTaskStore,
-    DynamoTenantStore,
+    DynamoTenantStore, DynamoUsage,
 };
 use shared::testing::Delivery;
 use shared::testing::contract::{self, AgentPorts, Inbox, RetentionPorts};
@@ -68,6 +68,18 @@ async fn dynamodb_keeps_the_contract_of_the_tenant_store() {
     let store = DynamoTenantStore::new(aws.dynamodb(), table.as_str());
     finish(
         tokio::spawn(contract::tenant_store(Arc::new(store))),
+        aws.delete_table(&table),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_contract_of_usage() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let store = DynamoUsage::new(aws.dynamodb(), table.as_str());
+    finish(
+        tokio::spawn(contract::usage(Arc::new(store))),
         aws.delete_table(&table),
     )
     .await;

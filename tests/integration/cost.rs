@@ -12,13 +12,18 @@ use shared::ports::{
     TaskMessage, TaskStore,
 };
 use shared::queue::SqsTaskQueue;
-use shared::store::{DynamoAgentStore, DynamoJournal, DynamoRetention, DynamoTaskStore};
+use shared::store::{
+    DynamoAgentStore, DynamoJournal, DynamoRetention, DynamoTaskStore, DynamoUsage,
+};
 use shared::testing::samples::{self, after, lease_until};
 use shared::testing::{ManualClock, Reply, ScriptedModel, ScriptedTools};
 use tests::{CallCounter, LocalAws};
 
 /// The units of a new task's places in the indexes: one each. `by_tenant` goes with the next release.
 const PLACES: f64 = 3.0;
+
+/// The units of the row of usage that a worker adds to when it leaves a task.
+const USAGE: f64 = 1.0;
 /// The most units of the places when the task changes: one in each list of its tenant's tasks, and
 /// two if its due moment moves.
 const MOVES: f64 = 2.0 + 2.0;
@@ -197,6 +202,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     };
     let model = Arc::new(ScriptedModel::default());
     let runner = Runner {
+        usage: Arc::new(DynamoUsage::new(aws.dynamodb(), table.as_str())),
         agents: agents(),
         tasks: store(),
         journal: journal(),
@@ -238,8 +244,8 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     );
     check_cost(
         calls,
-        (2.0 * (2.0 + MOVES) + 1.0, 1.0),
-        [("GetItem", 1), ("PutItem", 1), ("UpdateItem", 2)],
+        (2.0 * (2.0 + MOVES) + 1.0 + USAGE, 1.0),
+        [("GetItem", 1), ("PutItem", 1), ("UpdateItem", 3)],
     );
     assert_eq!(
         runner.run(&message, after(60)).await.unwrap(),
@@ -273,7 +279,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
         runner.run(&message, after(60)).await.unwrap(),
         RunOutcome::Ended(TaskStatus::Completed)
     );
-    check_calls(calls, [("GetItem", 1), ("PutItem", 4), ("UpdateItem", 2)]);
+    check_calls(calls, [("GetItem", 1), ("PutItem", 4), ("UpdateItem", 3)]);
 
     // An input in a record of its own costs one read more in every case.
     let large = NewTask {
@@ -303,8 +309,8 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     );
     check_cost(
         calls,
-        (2.0 * (2.0 + MOVES) + 1.0, 26.0),
-        [("GetItem", 2), ("PutItem", 1), ("UpdateItem", 2)],
+        (2.0 * (2.0 + MOVES) + 1.0 + USAGE, 26.0),
+        [("GetItem", 2), ("PutItem", 1), ("UpdateItem", 3)],
     );
 
     aws.delete_table(&table).await;

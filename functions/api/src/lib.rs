@@ -29,6 +29,7 @@ mod tasks;
 mod tenants;
 mod time;
 mod trace;
+mod usage;
 
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
-use shared::app::{Agents, Keys, Readiness, Tasks, Tenants, Waits};
+use shared::app::{Agents, Keys, Readiness, Tasks, Tenants, UsageReports, Waits};
 
 pub use auth::{Auth, DeploymentKey};
 pub use browsers::Origins;
@@ -59,6 +60,8 @@ pub struct Api {
     pub keys: Keys,
     /// The use cases on tenants.
     pub tenants: Tenants,
+    /// Reports of what tasks cost.
+    pub usage: UsageReports,
     /// Checks the API keys of requests.
     pub auth: Auth,
     /// The commit that the API was built from, which `/healthz` returns.

@@ -10,7 +10,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use lambda_http::Error;
-use shared::app::{Agents, KeyPorts, Readiness, RequestRates, Tasks, Waits};
+use shared::app::{Agents, KeyPorts, Readiness, RequestRates, Tasks, UsageReports, Waits};
 use shared::config::Environment;
 use shared::domain::{TenantId, Timestamp};
 use shared::ports::clock::SystemClock;
@@ -20,12 +20,9 @@ use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config};
 use shared::store::{
     DynamoAgentStore, DynamoJournal, DynamoKeyStore, DynamoRequestCounts, DynamoSlots,
-    DynamoTaskStore, DynamoTenantStore,
+    DynamoTaskStore, DynamoTenantStore, DynamoUsage,
 };
 use shared::telemetry::{self, Service};
-
-/// The deployment's own tenant, which its generated API key acts for.
-const TENANT: &str = "default";
 
 /// The commit that this was built from.
 const VERSION: &str = env!("VERSION");
@@ -35,6 +32,12 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::process();
     telemetry::start(Service::new("api", VERSION), &environment);
     let config = Config::read(&environment).inspect_err(|error| error.log("api", &environment))?;
+    let router = router(connect(config).await).layer(from_fn(invocation));
+    lambda_http::run(exact_paths(router)).await
+}
+
+/// The API over AWS.
+async fn connect(config: Config) -> Api {
     let sdk = sdk_config().await;
     let table = dynamodb(&sdk);
     let store = Arc::new(DynamoTaskStore::new(table.clone(), &config.state_table));
@@ -52,8 +55,9 @@ async fn main() -> Result<(), Error> {
         clock: Arc::new(SystemClock),
     };
     let counts = DynamoRequestCounts::new(table.clone(), &config.ephemeral_table);
+    let usage = DynamoUsage::new(table.clone(), &config.state_table);
     let wait_slots = DynamoSlots::of_waits(table.clone(), &config.ephemeral_table);
-    let home: TenantId = TENANT.parse()?;
+    let home = TenantId::home();
     let ports = KeyPorts {
         keys: Arc::new(DynamoKeyStore::new(table.clone(), &config.state_table)),
         tenants: Arc::new(DynamoTenantStore::new(table.clone(), &config.state_table)),
@@ -70,7 +74,7 @@ async fn main() -> Result<(), Error> {
         ("the task queue", queue),
         ("the API key's secret", Arc::new(deployment_key.clone())),
     ];
-    let api = Api {
+    Api {
         agents: Agents {
             store: agents(),
             retention: agents(),
@@ -82,6 +86,7 @@ async fn main() -> Result<(), Error> {
         readiness: Arc::new(Readiness::new(dependencies, Arc::new(SystemClock))),
         keys,
         tenants,
+        usage: UsageReports::new(Arc::new(usage)),
         auth: Auth {
             deployment_key,
             keys: Arc::new(check),
@@ -90,8 +95,7 @@ async fn main() -> Result<(), Error> {
         version: VERSION,
         runbook_url: config.runbook_url,
         origins: config.origins,
-    };
-    lambda_http::run(exact_paths(router(api).layer(from_fn(invocation)))).await
+    }
 }
 
 /// Handles one request as one invocation for the telemetry, which must know when Lambda kills it.

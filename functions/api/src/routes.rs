@@ -11,7 +11,7 @@ use utoipa::openapi::HttpMethod;
 use crate::agents::{self, aliases, versions};
 use crate::openapi::Inputs;
 use crate::tasks::{self, batch, bulk, execute, lifecycle, texts};
-use crate::{Api, dead_letters, health, keys, models, openapi, tenants};
+use crate::{Api, dead_letters, health, keys, models, openapi, tenants, usage};
 
 /// The prefix of the routes that need an API key.
 pub(crate) const V1: &str = "/v1";
@@ -83,6 +83,9 @@ pub(crate) fn with_key<R: Routes>(routes: R) -> R {
         keys::change_key
         keys::revoke_key
         keys::rotate_key
+        usage::read_usage
+        usage::read_key_usage
+        usage::read_tenant_usage
         tenants::create_tenant
         tenants::list_tenants
         tenants::find_tenant

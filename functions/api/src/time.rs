@@ -30,6 +30,13 @@ pub(crate) fn date(day: u64) -> String {
     text
 }
 
+/// The day of this date, counted from the epoch; `None` if it is before 1970 or not such a date.
+pub(crate) fn parse_date(text: &str) -> Option<u64> {
+    let is_date = text.len() == "2026-11-22".len();
+    let moment = parse_rfc3339(&format!("{text}T00:00:00Z")).filter(|_| is_date);
+    moment.map(Timestamp::day)
+}
+
 /// The moment in this text; `None` if it is before 1970 or not in RFC 3339.
 pub(crate) fn parse_rfc3339(text: &str) -> Option<Timestamp> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
@@ -61,6 +68,17 @@ mod tests {
     fn a_day_is_shown_by_its_date() {
         assert_eq!(date(20_775), "2026-11-18");
         assert_eq!(date(0), "1970-01-01");
+        for (text, day) in [
+            ("2026-11-18", Some(20_775)),
+            ("1970-01-01", Some(0)),
+            ("1969-12-31", None),
+            ("2026-02-30", None),
+            ("2026-11-18T00:00:00Z", None),
+            ("18.11.2026", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_date(text), day, "{text}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use shared::app::{
     AgentPurgeSummary, AgentPurger, DeadLetterHandler, PurgeSummary, Purger, SweepSummary, Sweeper,
+    UsageCheckSummary, UsageChecker,
 };
 use shared::domain::{Causes, Timestamp, TraceHeader, whole_millis};
 use shared::metric;
@@ -32,6 +33,8 @@ pub struct Cleanup {
     pub purger: Purger,
     /// Removes agents that their clients archived.
     pub agents: AgentPurger,
+    /// Checks the usage of tenants.
+    pub usage: UsageChecker,
     /// Handles the messages in the dead-letter queue.
     pub undelivered: DeadLetterHandler,
     /// The URL of the task queue, whose messages this function must not receive.
@@ -101,6 +104,7 @@ impl Cleanup {
             self.sweep(until).await?;
             self.purge(until).await?;
             self.purge_agents(until).await?;
+            self.check_usage(until).await?;
             Ok(SqsBatchResponse::default())
         };
         work.instrument(span).await
@@ -178,6 +182,24 @@ impl Cleanup {
                 unfinished,
                 "archived agents checked"
             );
+        }
+        Ok(())
+    }
+
+    /// Adds to the tenants' usage what lost workers spent, once a day, in the time that is left after
+    /// that.
+    async fn check_usage(&self, until: Timestamp) -> Result<(), StoreError> {
+        let checked = self.usage.check(until).await.inspect_err(|error| {
+            tracing::error!(error = %Causes(error), "check of usage aborted: store error");
+        })?;
+        if checked != UsageCheckSummary::default() {
+            let UsageCheckSummary {
+                tenants,
+                corrected,
+                failed,
+                unfinished,
+            } = checked;
+            tracing::info!(tenants, corrected, failed, unfinished, "usage checked");
         }
         Ok(())
     }

@@ -1,19 +1,22 @@
 //! Wires the watchdog to DynamoDB and SQS, and runs it in Lambda.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use cleanup::Cleanup;
 use cleanup::config::Config;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
-use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper};
+use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper, UsageChecker};
 use shared::config::Environment;
-use shared::domain::Timestamp;
+use shared::domain::{TenantId, Timestamp};
 use shared::ports::Clock;
 use shared::ports::clock::SystemClock;
 use shared::queue::{SqsTaskQueue, sqs};
 use shared::store::client::{dynamodb, sdk_config};
-use shared::store::{DynamoAgentStore, DynamoJournal, DynamoRetention, DynamoTaskStore};
+use shared::store::{
+    DynamoAgentStore, DynamoJournal, DynamoRetention, DynamoTaskStore, DynamoTenantStore,
+    DynamoUsage,
+};
 use shared::telemetry::{self, Service};
 
 #[tokio::main(flavor = "current_thread")]
@@ -27,6 +30,14 @@ async fn main() -> Result<(), Error> {
     let agents = DynamoAgentStore::new(dynamodb(&sdk), &config.state_table);
     let retention =
         DynamoRetention::new(dynamodb(&sdk), &config.state_table, config.ephemeral_table);
+    let usage = UsageChecker {
+        usage: Arc::new(DynamoUsage::new(dynamodb(&sdk), &config.state_table)),
+        tasks: Arc::<DynamoTaskStore>::clone(&tasks),
+        tenants: Arc::new(DynamoTenantStore::new(dynamodb(&sdk), &config.state_table)),
+        home: TenantId::home(),
+        clock: Arc::new(SystemClock),
+        ended: Mutex::default(),
+    };
     let sweeper = Sweeper {
         tasks: Arc::<DynamoTaskStore>::clone(&tasks),
         journal: Arc::new(DynamoJournal::new(dynamodb(&sdk), config.state_table)),
@@ -46,6 +57,7 @@ async fn main() -> Result<(), Error> {
         sweeper,
         purger,
         agents,
+        usage,
         undelivered: DeadLetterHandler {
             tasks,
             clock: Arc::new(SystemClock),

@@ -7,20 +7,21 @@
     reason = "a test's helpers may panic like the test itself"
 )]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cleanup::{Cleanup, CleanupError};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
-use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper};
-use shared::domain::{Agent, FailureCode, Task, TaskState, TraceHeader};
+use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper, UsageChecker};
+use shared::domain::{Agent, FailureCode, Task, TaskState, TenantId, TraceHeader};
 use shared::ports::clock::SystemClock;
 use shared::ports::{AgentRetention, AgentStore, Clock, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{Service, logs, traces};
 use shared::testing::{
-    Captured, Faults, ManualClock, MemoryQueue, MemoryStore, When, XrayDaemon, listen_to, samples,
+    Captured, Faults, ManualClock, MemoryQueue, MemoryStore, MemoryTenants, MemoryUsage, When,
+    XrayDaemon, listen_to, samples,
 };
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
@@ -54,10 +55,19 @@ async fn handle(
         retention: tasks(),
         clock: Arc::<ManualClock>::clone(&clock),
     };
+    let usage = UsageChecker {
+        usage: Arc::new(MemoryUsage::default()),
+        tasks: tasks(),
+        tenants: Arc::new(MemoryTenants::default()),
+        home: TenantId::home(),
+        clock: Arc::<ManualClock>::clone(&clock),
+        ended: Mutex::default(),
+    };
     let cleanup = Cleanup {
         sweeper,
         purger,
         agents,
+        usage,
         undelivered: DeadLetterHandler {
             tasks: tasks(),
             clock,

@@ -6,17 +6,20 @@
     reason = "a test's helpers may panic like the test itself"
 )]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cleanup::Cleanup;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
-use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper};
+use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper, UsageChecker};
 use shared::config::Environment;
+use shared::domain::TenantId;
 use shared::ports::{Clock, TaskStore};
 use shared::telemetry::{Service, start, write_metrics};
-use shared::testing::{Call, Faults, ManualClock, MemoryQueue, MemoryStore, When, samples};
+use shared::testing::{
+    Call, Faults, ManualClock, MemoryQueue, MemoryStore, MemoryTenants, MemoryUsage, When, samples,
+};
 
 #[tokio::test]
 async fn an_overdue_task_that_cannot_be_changed_is_counted() {
@@ -49,10 +52,19 @@ async fn an_overdue_task_that_cannot_be_changed_is_counted() {
         retention: Arc::<MemoryStore>::clone(&tasks),
         clock: Arc::<ManualClock>::clone(&clock),
     };
+    let usage = UsageChecker {
+        usage: Arc::new(MemoryUsage::default()),
+        tasks: Arc::<MemoryStore>::clone(&tasks),
+        tenants: Arc::new(MemoryTenants::default()),
+        home: TenantId::home(),
+        clock: Arc::<ManualClock>::clone(&clock),
+        ended: Mutex::default(),
+    };
     let cleanup = Cleanup {
         sweeper,
         purger,
         agents,
+        usage,
         undelivered: DeadLetterHandler { tasks, clock },
         task_queue_url: String::new(),
     };

@@ -19,7 +19,7 @@ use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config_beside_others};
 use shared::store::{
     DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoSlots,
-    DynamoTaskStore, DynamoTenantStore,
+    DynamoTaskStore, DynamoTenantStore, DynamoUsage,
 };
 use shared::telemetry::{self, Service};
 use shared::tools::BuiltinTools;
@@ -59,6 +59,7 @@ async fn run() -> Result<(), Error> {
             Arc::new(SystemClock),
         )),
         tasks: Arc::new(DynamoTaskStore::new(table.clone(), &config.state_table)),
+        usage: Arc::new(DynamoUsage::new(table.clone(), &config.state_table)),
         journal: Arc::new(DynamoJournal::new(table, &config.state_table)),
         queue: Arc::<SqsTaskQueue>::clone(&queue),
         model: llm::model(

@@ -20,8 +20,8 @@ use shared::domain::{
 use shared::policy::{Backoff, CacheSettings, Cached, Fallback, Retry, RetryBudget};
 use shared::ports::{AgentStore, Clock, Journal, Model, ModelErrorKind, TaskMessage, TaskStore};
 use shared::testing::{
-    ManualClock, MemoryAnswers, MemoryQueue, MemoryStore, Reply, ScriptedModel, ScriptedTools,
-    samples,
+    ManualClock, MemoryAnswers, MemoryQueue, MemoryStore, MemoryUsage, Reply, ScriptedModel,
+    ScriptedTools, samples,
 };
 
 /// The layers around a model that answers by a script, and the stores of its tasks.
@@ -52,6 +52,7 @@ impl Platform {
             clock(),
         );
         let runner = Runner {
+            usage: Arc::new(MemoryUsage::default()),
             agents: Arc::new(store.clone()),
             tasks: Arc::new(store.clone()),
             journal: Arc::new(store.clone()),

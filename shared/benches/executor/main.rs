@@ -31,7 +31,7 @@ use shared::ports::clock::SystemClock;
 use shared::ports::{AgentStore, Clock, Journal, Model, ModelError, TaskMessage, TaskStore};
 use shared::store::decoding;
 use shared::testing::memory::resident_mebibytes;
-use shared::testing::{Faults, MemoryQueue, MemoryStore, ScriptedTools, samples};
+use shared::testing::{Faults, MemoryQueue, MemoryStore, MemoryUsage, ScriptedTools, samples};
 
 /// How often each way is measured, and in a test.
 const ROUNDS: (u32, u32) = (1_000, 2);
@@ -88,6 +88,7 @@ impl Bench {
         AgentStore::create(&plain, &agent).await?;
         let store = plain.with_faults(calls.clone());
         let runner = Runner {
+            usage: Arc::new(MemoryUsage::default()),
             agents: Arc::new(store.clone()),
             tasks: Arc::new(store.clone()),
             journal: Arc::new(store),

@@ -32,7 +32,7 @@ use shared::store::{DynamoAgentStore, DynamoJournal};
 use shared::telemetry::{self};
 use shared::testing::{
     MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryQueue, MemorySecrets, MemoryStore,
-    ScriptedTools, samples,
+    MemoryUsage, ScriptedTools, samples,
 };
 use tracing::{Instrument, field};
 
@@ -130,6 +130,7 @@ impl Function {
             .credentials_provider(Credentials::new("test", "test", None, None, "test"));
         let table = dynamodb(&sdk.load().await);
         let runner = Runner {
+            usage: Arc::new(MemoryUsage::default()),
             agents: Arc::new(store.clone()),
             tasks: Arc::new(store.clone()),
             journal: Arc::new(Both {

@@ -30,6 +30,8 @@ mod sweep;
 mod tenant_gate;
 mod tenants;
 mod texts;
+mod usage;
+mod usage_check;
 mod waits;
 
 pub use agent_purge::{AgentPurgeSummary, AgentPurger};
@@ -50,6 +52,8 @@ pub use submit::{IdempotencyKey, NewTask, Tasks, VersionChoice};
 pub use sweep::{SweepSummary, Sweeper};
 pub use tenant_gate::TenantGate;
 pub use tenants::{RenewedSeals, TenantChanges, Tenants};
+pub use usage::{UsageFilter, UsageGroup, UsageGrouping, UsageReport, UsageReports};
+pub use usage_check::{UsageCheckSummary, UsageChecker};
 pub use waits::{Found, Waits};
 
 pub use crate::policy::catalog::{Catalog, ListedModel, SamplingUse};

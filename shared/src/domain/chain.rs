@@ -11,7 +11,7 @@ use super::invalid::Invalid;
 pub const MAX_MODELS: usize = 5;
 
 /// Who serves models.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Provider {
     /// Anthropic's Messages API.
@@ -58,7 +58,7 @@ impl fmt::Display for Provider {
 }
 
 /// One model of one provider, such as `anthropic` and `claude-sonnet-5-5`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ModelRef {
     provider: Provider,
     #[serde(rename = "model")]

@@ -30,6 +30,7 @@ pub mod rules;
 pub mod schema;
 pub mod setbacks;
 pub mod spend;
+mod spend_row;
 pub mod status;
 pub mod step;
 pub mod task;
@@ -81,6 +82,7 @@ pub use schema::JsonSchema;
 pub(crate) use schema::{Holds, MOST_REFERENCES, holds, leads_nowhere, target};
 pub use setbacks::Setbacks;
 pub use spend::{Cost, Spend};
+pub use spend_row::{SpendKey, SpendPart, SpendRow};
 pub use status::TaskStatus;
 pub use step::{Step, StepKind, StepPlace, StepSummary, StepSummaryKind, ToolRunner};
 pub use task::{

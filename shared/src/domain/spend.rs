@@ -28,6 +28,32 @@ pub struct Cost {
 }
 
 impl Spend {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        attempts: 0,
+        usage: Usage::NONE,
+        cost: Cost {
+            micro_usd: 0,
+            unpriced_calls: 0,
+        },
+    };
+
+    /// What is in this and not in `other`; no part is below 0.
+    #[must_use]
+    pub const fn less(self, other: Self) -> Self {
+        Self {
+            attempts: self.attempts.saturating_sub(other.attempts),
+            usage: self.usage.less(other.usage),
+            cost: Cost {
+                micro_usd: self.cost.micro_usd.saturating_sub(other.cost.micro_usd),
+                unpriced_calls: self
+                    .cost
+                    .unpriced_calls
+                    .saturating_sub(other.cost.unpriced_calls),
+            },
+        }
+    }
+
     /// Both together; saturates.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

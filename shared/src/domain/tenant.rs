@@ -14,6 +14,11 @@ use super::time::Timestamp;
 pub struct TenantId(String);
 
 impl TenantId {
+    /// The deployment's own tenant, which its generated API key acts for.
+    pub fn home() -> Self {
+        Self("default".to_owned())
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -34,6 +34,22 @@ impl Usage {
         reasoning_tokens: 0,
     };
 
+    /// What is in this and not in `other`; no count is below 0.
+    #[must_use]
+    pub const fn less(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_sub(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_sub(other.output_tokens),
+            cache_read_tokens: self
+                .cache_read_tokens
+                .saturating_sub(other.cache_read_tokens),
+            cache_write_tokens: self
+                .cache_write_tokens
+                .saturating_sub(other.cache_write_tokens),
+            reasoning_tokens: self.reasoning_tokens.saturating_sub(other.reasoning_tokens),
+        }
+    }
+
     /// Both together; saturates.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {

@@ -18,6 +18,7 @@ pub mod secrets;
 pub mod slots;
 pub mod store;
 pub mod tools;
+pub mod usage;
 
 pub use agent_retention::{AgentRetention, ArchivedAgent, TaskScan};
 pub use answers::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, CachedAnswer, ClaimState};
@@ -38,3 +39,4 @@ pub use store::{
     TaskOrder, TaskStore, TaskSummary, UnreadableAgent,
 };
 pub use tools::{ToolOutput, ToolRequest, Tools};
+pub use usage::{CheckPlace, UsageCheck, UsageStore};

@@ -29,11 +29,11 @@ pub(super) const REVISION: &str = "revision";
 const PROVIDER: &str = "provider";
 const MODEL: &str = "model";
 pub(super) const USAGE: &str = "usage";
-const INPUT_TOKENS: &str = "input_tokens";
-const OUTPUT_TOKENS: &str = "output_tokens";
-const CACHE_READ_TOKENS: &str = "cache_read_tokens";
-const CACHE_WRITE_TOKENS: &str = "cache_write_tokens";
-const REASONING_TOKENS: &str = "reasoning_tokens";
+pub(super) const INPUT_TOKENS: &str = "input_tokens";
+pub(super) const OUTPUT_TOKENS: &str = "output_tokens";
+pub(super) const CACHE_READ_TOKENS: &str = "cache_read_tokens";
+pub(super) const CACHE_WRITE_TOKENS: &str = "cache_write_tokens";
+pub(super) const REASONING_TOKENS: &str = "reasoning_tokens";
 
 /// A record in the SDK's type.
 pub(super) type Item = HashMap<String, AttributeValue>;

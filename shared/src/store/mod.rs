@@ -39,6 +39,7 @@ mod task_overdue;
 mod task_retention;
 mod task_store;
 mod tenants;
+mod usage;
 
 pub use agent_store::DynamoAgentStore;
 pub use answers::DynamoAnswerCache;
@@ -51,3 +52,4 @@ pub use slots::DynamoSlots;
 pub use task_retention::DynamoRetention;
 pub use task_store::DynamoTaskStore;
 pub use tenants::DynamoTenantStore;
+pub use usage::DynamoUsage;

@@ -123,6 +123,8 @@ const NUMBERS: &[&str] = &[
     "overdue",
     "oldest_overdue_ms",
     "overdue_ms",
+    "tenants",
+    "corrected",
     "deleted",
     "emptied",
     "named",

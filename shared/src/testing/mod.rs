@@ -27,6 +27,7 @@ mod secrets;
 mod slots;
 mod store;
 mod tools;
+mod usage;
 mod xray;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -45,6 +46,7 @@ pub use secrets::MemorySecrets;
 pub use slots::MemorySlots;
 pub use store::MemoryStore;
 pub use tools::{ScriptedTools, ToolReply};
+pub use usage::MemoryUsage;
 pub use xray::XrayDaemon;
 
 /// Locks although a test panicked under the lock: its own failure says more than a second one here.

@@ -19,7 +19,7 @@ use shared::ports::{AgentStore, Clock, Journal, Model, ModelError, TaskMessage, 
 use shared::runtime::in_own_task;
 use shared::testing::{
     ManualClock, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryQueue, MemorySecrets,
-    MemoryStore, samples,
+    MemoryStore, MemoryUsage, samples,
 };
 use shared::tools::BuiltinTools;
 use shared::tools::http_request::{Reach, Resolver};
@@ -99,6 +99,7 @@ impl World {
         AgentStore::create(&store, &agent).await.unwrap();
         let time = || Arc::new(clock.clone());
         let runner = Runner {
+            usage: Arc::new(MemoryUsage::default()),
             agents: Arc::new(store.clone()),
             tasks: Arc::new(store.clone()),
             journal: Arc::<PackedJournal>::clone(&journal),

@@ -8,6 +8,7 @@ use shared::domain::{Step, TaskStatus};
 use shared::testing::{Faults, When};
 
 use crate::play::{MODEL_STEPS, Play, STEPS, TOOL_STEPS};
+use crate::usage::usage_after_check;
 
 impl Play {
     /// Plays until the task has ended; after the plan has struck, every later worker is well.
@@ -139,6 +140,7 @@ async fn check_end(play: &Play, case: &str, way: Way) {
         (TOOL_STEPS..=TOOL_STEPS + 2).contains(&ran),
         "{case}: {ran} tool runs"
     );
+    assert_eq!(usage_after_check(&play.world).await, task.spend(), "{case}");
     assert!(task.attempts() <= 2, "{case}: {} attempts", task.attempts());
     assert_eq!(
         task.progress().hops > 0,

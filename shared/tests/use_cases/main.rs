@@ -30,5 +30,6 @@ mod submit;
 mod suspended;
 mod sweep;
 mod telemetry;
+mod usage;
 mod waits;
 mod world;

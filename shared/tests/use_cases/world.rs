@@ -17,8 +17,8 @@ use shared::telemetry::held::HeldLines;
 use shared::telemetry::{Service, logs};
 use shared::testing::log_schema::check_log_line;
 use shared::testing::{
-    Faults, ManualClock, MemoryQueue, MemoryStore, ScriptedModel, ScriptedTools, listen_everywhere,
-    samples,
+    Faults, ManualClock, MemoryQueue, MemoryStore, MemoryUsage, ScriptedModel, ScriptedTools,
+    listen_everywhere, samples,
 };
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -33,6 +33,7 @@ pub(crate) struct World {
     pub(crate) clock: ManualClock,
     pub(crate) store: MemoryStore,
     pub(crate) queue: MemoryQueue,
+    pub(crate) usage: MemoryUsage,
     pub(crate) model: Arc<ScriptedModel>,
     pub(crate) tools: Arc<ScriptedTools>,
     pub(crate) agent: Agent,
@@ -55,6 +56,7 @@ impl World {
             clock,
             store,
             queue: MemoryQueue::default(),
+            usage: MemoryUsage::default(),
             model,
             tools,
             agent,
@@ -141,6 +143,7 @@ impl World {
     pub(crate) fn worker_failing(&self, faults: &Faults) -> Runner {
         let store = self.store.with_faults(faults.clone());
         Runner {
+            usage: Arc::new(self.usage.with_faults(faults.clone())),
             queue: Arc::new(self.queue.with_faults(faults.clone())),
             agents: Arc::new(store.clone()),
             tasks: Arc::new(store.clone()),

@@ -1,5 +1,7 @@
 //! Records of a later version are left alone.
 
+use shared::testing::MemoryUsage;
+
 use super::*;
 
 /// More than a page of each shard of the index.
@@ -93,6 +95,7 @@ async fn rollback_leaves_a_thousand_tasks_of_the_newer_version_unchanged() {
         clock: Arc::new(clock.clone()),
     };
     let runner = Runner {
+        usage: Arc::new(MemoryUsage::default()),
         agents,
         tasks: Arc::new(old.tasks.clone()),
         journal,

@@ -84,12 +84,23 @@ const LINKS: [Links; 12] = [
     Links {
         from: ("create_key", "201"),
         values: &[NEW_ID],
-        to: &["find_key", "change_key", "rotate_key", "revoke_key"],
+        to: &[
+            "find_key",
+            "change_key",
+            "rotate_key",
+            "read_key_usage",
+            "revoke_key",
+        ],
     },
     Links {
         from: ("create_tenant", "201"),
         values: &[NEW_ID],
-        to: &["find_tenant", "change_tenant", "create_tenant_key"],
+        to: &[
+            "find_tenant",
+            "change_tenant",
+            "create_tenant_key",
+            "read_tenant_usage",
+        ],
     },
     Links {
         from: ("create_tenant_key", "201"),

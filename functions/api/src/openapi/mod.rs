@@ -41,13 +41,14 @@ pub(crate) use describe::{Described, Inputs};
 /// The name of the security scheme.
 const API_KEY: &str = "api_key";
 
-const TAGS: [(&str, &str); 8] = [
+const TAGS: [(&str, &str); 9] = [
     ("agents", "Agents, their versions and their aliases."),
     ("models", "The models that agents can use."),
     ("tasks", "Tasks, and what is recorded of them."),
     ("dead-letters", "Tasks that the platform failed for good."),
     ("keys", "API keys of the caller's tenant."),
     ("tenants", "Tenants, for the operator."),
+    ("usage", "What tasks cost."),
     ("health", "Whether the API works. Needs no API key."),
     ("openapi", "This document. Needs no API key."),
 ];

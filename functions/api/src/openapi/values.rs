@@ -52,6 +52,8 @@ values! {
     Moment: ObjectBuilder::new()
         .schema_type(Type::String)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+    /// A day in UTC.
+    Date: text(r"^\d{4}-\d{2}-\d{2}$").format(Some(SchemaFormat::KnownFormat(KnownFormat::Date)));
     /// Up to 16 pairs that a client notes for its own use.
     Metadata: metadata().max_properties(Some(16));
     /// One pair of metadata.
@@ -62,6 +64,8 @@ values! {
     IdempotencyKey: text("^[ -~]{1,255}$");
     /// States of tasks, with commas between them.
     TaskStatuses: text(&format!("^({0})(,({0}))*$", names_of::<domain::TaskStatus>().join("|")));
+    /// What usage is grouped by.
+    UsageGrouping: one_of::<crate::usage::GroupBy>().default(Some(json!("day")));
     /// Which tasks come first.
     TaskOrder: names(&["newest", "oldest"]).default(Some(json!("newest")));
     /// A name for people, without control characters and not blank.

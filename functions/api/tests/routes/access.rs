@@ -17,7 +17,7 @@ pub(crate) struct Route(
     pub(crate) Scope,
 );
 
-pub(crate) const ROUTES: [Route; 44] = [
+pub(crate) const ROUTES: [Route; 47] = [
     Route("POST", "/v1/agents", AGENT, Scope::AgentsWrite),
     Route("GET", "/v1/agents/{agent}", "", Scope::AgentsRead),
     Route("GET", "/v1/agents", "", Scope::AgentsRead),
@@ -118,6 +118,9 @@ pub(crate) const ROUTES: [Route; 44] = [
     Route("POST", "/v1/keys", NEW_KEY, Scope::Keys),
     Route("GET", "/v1/keys", "", Scope::Keys),
     Route("GET", "/v1/keys/{key}", "", Scope::Keys),
+    Route("GET", "/v1/keys/{key}/usage", "", Scope::Keys),
+    Route("GET", "/v1/usage", "", Scope::TasksRead),
+    Route("GET", "/v1/tenants/{tenant}/usage", "", Scope::Operator),
     Route("PATCH", "/v1/keys/{key}", r#"{"name":"x"}"#, Scope::Keys),
     Route("POST", "/v1/keys/{key}/rotate", "", Scope::Keys),
     Route("DELETE", "/v1/keys/{key}", "", Scope::Keys),

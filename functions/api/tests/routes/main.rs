@@ -23,6 +23,7 @@ mod openapi;
 mod platform;
 mod tasks;
 mod traces;
+mod usage;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

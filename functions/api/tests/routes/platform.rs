@@ -11,13 +11,14 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use shared::app::{
-    Agents, KeyPorts, Keys, Readiness, RequestRates, Room, Runner, Tasks, Tenants, Waits, WorkTimes,
+    Agents, KeyPorts, Keys, Readiness, RequestRates, Room, Runner, Tasks, Tenants, UsageReports,
+    Waits, WorkTimes,
 };
 use shared::domain::{CacheRules, Provider};
 use shared::ports::{Clock, Dependency, TaskMessage, TaskStore};
 use shared::testing::{
     Faults, ManualClock, MemoryKeys, MemoryQueue, MemoryRequestCounts, MemorySecrets, MemorySlots,
-    MemoryStore, MemoryTenants, ScriptedModel, ScriptedTools, samples,
+    MemoryStore, MemoryTenants, MemoryUsage, ScriptedModel, ScriptedTools, samples,
 };
 use tower::ServiceExt;
 
@@ -43,6 +44,7 @@ pub(crate) struct Platform {
     pub(crate) clock: ManualClock,
     pub(crate) secrets: MemorySecrets,
     pub(crate) keys: MemoryKeys,
+    pub(crate) usage: MemoryUsage,
 }
 
 pub(crate) struct Answer {
@@ -85,19 +87,10 @@ impl Platform {
             queue: Arc::new(queue.clone()),
             clock: time(),
         };
-        let keys = MemoryKeys::default();
+        let (keys, usage) = (MemoryKeys::default(), MemoryUsage::default());
         let (auth, use_cases, tenants) = access(faults, &keys, &secrets, &clock);
-        let dependencies: Vec<(_, Arc<dyn Dependency>)> = vec![
-            ("the state table", failing()),
-            (
-                "the task queue",
-                Arc::new(queue.with_faults(faults.clone())),
-            ),
-            (
-                "the API key's secret",
-                Arc::new(auth.deployment_key.clone()),
-            ),
-        ];
+        let key = &auth.deployment_key;
+        let dependencies = dependencies(failing(), queue.with_faults(faults.clone()), key);
         let router = router(Api {
             agents: Agents {
                 store: failing(),
@@ -114,6 +107,7 @@ impl Platform {
             readiness: Arc::new(Readiness::new(dependencies, time())),
             keys: use_cases,
             tenants,
+            usage: UsageReports::new(Arc::new(usage.with_faults(faults.clone()))),
             auth,
             version: "v1",
             runbook_url: "https://wiki.example/runbook".to_owned(),
@@ -126,6 +120,7 @@ impl Platform {
             clock,
             secrets,
             keys,
+            usage,
         }
     }
 
@@ -246,6 +241,7 @@ impl Platform {
 
     pub(crate) fn runner(&self, model: ScriptedModel) -> Runner {
         Runner {
+            usage: Arc::new(self.usage.clone()),
             queue: Arc::new(self.queue.clone()),
             agents: Arc::new(self.store.clone()),
             tasks: Arc::new(self.store.clone()),
@@ -274,6 +270,19 @@ impl Platform {
             .len();
         agents + tasks + self.queue.sent().len() == 0
     }
+}
+
+/// What `/readyz` checks.
+fn dependencies(
+    store: Arc<MemoryStore>,
+    queue: MemoryQueue,
+    key: &DeploymentKey,
+) -> Vec<(&'static str, Arc<dyn Dependency>)> {
+    vec![
+        ("the state table", store),
+        ("the task queue", Arc::new(queue)),
+        ("the API key's secret", Arc::new(key.clone())),
+    ]
 }
 
 /// Who may call, and the use cases that decide it.

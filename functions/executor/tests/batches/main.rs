@@ -24,8 +24,8 @@ use shared::runtime::{self, computed};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{Service, logs};
 use shared::testing::{
-    Faults, ManualClock, MemoryQueue, MemoryStore, Reply, ScriptedModel, ScriptedTools, listen_to,
-    samples,
+    Faults, ManualClock, MemoryQueue, MemoryStore, MemoryUsage, Reply, ScriptedModel,
+    ScriptedTools, listen_to, samples,
 };
 use tracing_subscriber::filter::LevelFilter;
 
@@ -116,6 +116,7 @@ impl Platform {
     fn runner(&self, model: Arc<ScriptedModel>, faults: &Faults) -> Runner {
         let store = self.store.with_faults(faults.clone());
         Runner {
+            usage: Arc::new(MemoryUsage::default()),
             agents: Arc::new(store.clone()),
             tasks: Arc::new(store.clone()),
             journal: Arc::new(store),

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use futures::future::join;
+
 use super::exit::Exit;
 use super::lease::{HeldTask, MAX_CONFLICTS};
 use super::runner::{RunError, RunOutcome, Runner};
@@ -37,7 +39,12 @@ impl HeldTask<'_> {
                 };
             }
             exit = match (self.runner.tasks.update(&finished).await, exit) {
-                (Ok(()), exit) => return self.runner.after_finish(&finished, exit).await,
+                (Ok(()), exit) => {
+                    let runner = self.runner;
+                    let usage = runner.add_usage(&finished, self.ledger);
+                    let (outcome, ()) = join(runner.after_finish(&finished, exit), usage).await;
+                    return outcome;
+                }
                 (Err(StoreError::Conflict), exit) => match self.refresh().await {
                     Ok(()) => exit,
                     Err(Exit::GivenBack(error, _)) => return Err(error.into()),

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
 
 use super::exit::Exit;
+use super::ledger::Ledger;
 use super::runner::{RESERVE, Runner, SKEW};
 use crate::domain::task::LeaseLost;
 use crate::domain::{
@@ -43,6 +44,8 @@ enum Polled {
 pub(super) struct HeldTask<'a> {
     pub(super) runner: &'a Runner,
     pub(super) task: Task,
+    /// What this worker spent on the task.
+    pub(super) ledger: Ledger,
     /// When the invocation is killed.
     pub(super) until: Timestamp,
     /// When the task is next read.
@@ -58,6 +61,7 @@ impl<'a> HeldTask<'a> {
     pub(super) fn new(runner: &'a Runner, task: Task, until: Timestamp) -> Self {
         Self {
             runner,
+            ledger: Ledger::of(&task),
             task,
             until,
             next_poll: Instant::now() + POLL_INTERVAL,

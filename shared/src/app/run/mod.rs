@@ -18,6 +18,7 @@
 //! - `tools` runs tool calls.
 //! - `step_log` has the spans and log lines of steps.
 //! - `exit` lists how work can end.
+//! - `ledger` adds what the work cost to the tenant's usage.
 //! - `runner` has the ports.
 //! - `room` limits conversations in memory, and `slots` a tenant's running tasks.
 
@@ -27,6 +28,7 @@ mod exit;
 mod finish;
 mod journal;
 mod lease;
+mod ledger;
 mod request;
 mod room;
 mod runner;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::room::Room;
 use super::slots::TenantSlots;
 use crate::domain::{CacheRules, TaskStatus, Timestamp, Wait};
-use crate::ports::{Clock, Journal, Model, StoreError, TaskAgents, TaskQueue, TaskStore, Tools};
+use crate::ports::{
+    Clock, Journal, Model, StoreError, TaskAgents, TaskQueue, TaskStore, Tools, UsageStore,
+};
 
 /// The time at the end of an invocation in which only results are recorded.
 pub(super) const RESERVE: Duration = Duration::from_secs(10);
@@ -84,6 +86,8 @@ pub struct Runner {
     pub journal: Arc<dyn Journal>,
     /// The queue for the messages that resume tasks.
     pub queue: Arc<dyn TaskQueue>,
+    /// The usage of tenants.
+    pub usage: Arc<dyn UsageStore>,
     /// The models.
     pub model: Arc<dyn Model>,
     /// The built-in tools.

@@ -43,11 +43,10 @@ impl Work<'_> {
         let request = self.request(agent, input);
         let span = chat(number, &request);
         let call = runner.model.call(&request).instrument(span.clone());
-        let result = self
-            .held
-            .while_holding_lease(call)
-            .await
-            .inspect_err(|_| self.held.task.add_spend(DROPPED_CALL))?;
+        let result = self.held.while_holding_lease(call).await.inspect_err(|_| {
+            self.held.task.add_spend(DROPPED_CALL);
+            self.held.ledger.note(request.model(), DROPPED_CALL);
+        })?;
         let finished_at = runner.clock.now();
         let took = finished_at.since(started_at);
         let duration_ms = whole_millis(took);
@@ -58,6 +57,7 @@ impl Work<'_> {
         let answer = match result {
             Ok(answer) => answer,
             Err(error) => {
+                self.held.ledger.note(&error.model, error.spend);
                 let exit = self.unanswered(agent, &error);
                 if is_logged_elsewhere(&error, &exit) {
                     tracing::debug!(step = number, error = %Causes(&error), "model call postponed");
@@ -69,6 +69,7 @@ impl Work<'_> {
                 return Err(exit);
             }
         };
+        self.held.ledger.note(&answer.model, answer.spend);
         note_answer(&span, &answer);
         drop(span);
         log_answer(number, &request, &answer, duration_ms);

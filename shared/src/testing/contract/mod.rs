@@ -27,6 +27,7 @@ mod task_queue;
 mod task_store;
 mod tenant_store;
 mod together;
+mod usage;
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -37,7 +38,7 @@ use std::time::Duration;
 
 use crate::ports::{
     AgentStore, AnswerCache, Budgets, Circuits, Journal, KeyStore, RequestCounts, Slots, TaskQueue,
-    TaskStore, TenantStore,
+    TaskStore, TenantStore, UsageStore,
 };
 
 pub use agent_retention::AgentPorts;
@@ -78,6 +79,14 @@ pub async fn key_store(store: Arc<dyn KeyStore>) {
 /// When a rule is broken.
 pub async fn request_counts(counts: Arc<dyn RequestCounts>) {
     run(&counts, &[request_counts::CHECKS]).await;
+}
+
+/// Checks the rules of [`UsageStore`].
+///
+/// # Panics
+/// When a rule is broken.
+pub async fn usage(store: Arc<dyn UsageStore>) {
+    run(&store, &[usage::CHECKS]).await;
 }
 
 /// Checks the rules of [`TenantStore`].
