@@ -5,6 +5,7 @@ import time
 from datetime import datetime
 
 import boto3
+import phase
 import terminal
 
 # Shown on every line anyway, or of no use to a reader.
@@ -38,11 +39,12 @@ HISTORY_SECONDS = 600
 SETTLE_SECONDS = 2
 
 
-def follow(groups, failures, task, full=False, once=False):
+def follow(groups, failures, task, full=False, once=False, nothing=""):
     """Follows one task from its beginning, or everything from ten minutes ago.
 
     If `once`, stops after the lines that are there now. `failures` are the stack's
-    FailedInvocations. They name no task, and may be why a task waits.
+    FailedInvocations. They name no task, and may be why a task waits. `nothing` is said if there is
+    no line of the task yet.
     """
     began = _submitted_at(task) if task else time.time() - HISTORY_SECONDS
     hidden = QUIET if full else in_short(task)
@@ -63,6 +65,9 @@ def follow(groups, failures, task, full=False, once=False):
                 for line in _look(client, function, group, since, seen, until)
             ]:
                 lines += [line for line in found if task in line[2]]
+            if nothing and not lines:
+                phase.say("logs", nothing)
+            nothing = ""
             lines += [line for line in failures.read() if line[0] >= int(began)]
             lines.sort(key=lambda line: line[0])
             while lines and (once or lines[0][0] <= settled):

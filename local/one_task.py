@@ -51,6 +51,8 @@ def run(api, provider):
 
 def next_commands(api, agent_id, task_id):
     body = shlex.quote(json.dumps({"agent_id": agent_id, "input": "And what does it cost?"}))
+    scopes = ["agents:read", "agents:write", "tasks:read", "tasks:submit", "keys"]
+    first_key = shlex.quote(json.dumps({"name": "admin", "scopes": scopes}))
     return f"""The stack keeps running. Next commands:
 
   export API_URL={api.url} API_KEY={api.key}
@@ -58,11 +60,13 @@ def next_commands(api, agent_id, task_id):
   curl -s $API_URL/v1/tasks -H "Authorization: Bearer $API_KEY" \\
     -H "Content-Type: application/json" -d {body}
 
-  # A second key, and a second tenant (docs/api.md, "Keys and tenants"):
+  # A second key; then a second tenant and its first key (docs/api.md, "Keys and tenants"):
   curl -s $API_URL/v1/keys -H "Authorization: Bearer $API_KEY" \\
     -H "Content-Type: application/json" -d '{{"name": "reader", "scopes": ["tasks:read"]}}'
   curl -s $API_URL/v1/tenants -H "Authorization: Bearer $API_KEY" \\
     -H "Content-Type: application/json" -d '{{"id": "my-team"}}'
+  curl -s $API_URL/v1/tenants/my-team/keys -H "Authorization: Bearer $API_KEY" \\
+    -H "Content-Type: application/json" -d {first_key}
 
   {api.make('run PROMPT="your own question"')}
   {api.make("demo")}

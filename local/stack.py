@@ -184,15 +184,29 @@ def follow_logs():
     servers = use_running()
     failures = FailedInvocations(servers.folder / "aws.log")
     full, once = (os.environ.get(name) == "1" for name in ("FULL", "ONCE"))
-    stops = "without ONCE=1, they are followed" if once else "Ctrl-C stops"
-    phase.say("logs", f"lines appear when their invocation has ended; {stops}")
-    logs.follow(LOG_GROUPS, failures, task, full, once)
+    if once:
+        phase.say("logs", "the lines of the invocations that have ended")
+    else:
+        phase.say("logs", "lines appear when their invocation has ended; Ctrl-C stops")
+    logs.follow(LOG_GROUPS, failures, task, full, once, task and no_line_of(task, servers))
+
+
+def no_line_of(task, servers):
+    return (
+        f"no line names {task}. Check the id. These are the logs of the stack with "
+        f"AWS_PORT={servers.ports['AWS_PORT']}, since it was started: a task of another stack "
+        "has no lines here"
+    )
 
 
 def show_trace():
     url, key = os.environ.get("API_URL"), os.environ.get("API_KEY")
     servers = run_servers()
-    if not (url and key):
+    if url and key:
+        phase.say("trace", f"of {url}, which is API_URL in the environment")
+    else:
+        if url or key:
+            phase.say("trace", "API_URL and API_KEY are used only if both are set")
         servers = use_running()
         outputs = stack_outputs()
         url, key = api_url(servers, outputs), api_key(outputs)
@@ -205,7 +219,11 @@ def use_running():
     """The servers of `run`. From here on, all our AWS calls go to them."""
     servers = run_servers()
     if not servers.running():
-        raise phase.Failed("Nothing is running on AWS_PORT and MODEL_PORT. Start it: make run")
+        ports = " and ".join(f"{name}={port}" for name, port in servers.ports.items())
+        raise phase.Failed(
+            f"No stack of this folder runs with {ports}. Start it: {servers.make('run')}\n"
+            "If it runs with other ports, name them: make … AWS_PORT=<port> MODEL_PORT=<port>"
+        )
     os.environ.update(aws_environment(servers.aws_url))
     return servers
 

@@ -16,9 +16,7 @@ from unittest import mock
 
 import failed_invocations
 import logs
-import one_task
 import phase
-import platform_api
 import servers
 import stack
 import terminal
@@ -130,43 +128,6 @@ class Processes(unittest.TestCase):
         self.assertEqual(environment["AWS_SHARED_CREDENTIALS_FILE"], "/dev/null")
 
 
-class Hints(unittest.TestCase):
-    def hints(self, ports):
-        make = servers.Servers("never-started", ports).make
-        shown = one_task.next_commands(
-            platform_api.Api("http://127.0.0.1:1", "key", make), "agt_1", "tsk_1"
-        )
-        return [line.strip() for line in shown.splitlines() if line.strip().startswith("make")]
-
-    def test_they_are_short_on_the_usual_ports(self):
-        usual = [
-            'make run PROMPT="your own question"',
-            "make demo",
-            "make trace TASK=tsk_1",
-            "make logs",
-            "make down",
-        ]
-        self.assertEqual(self.hints(servers.DEFAULT_PORTS), usual)
-
-    def test_they_name_other_ports_where_these_matter(self):
-        hints = self.hints({"AWS_PORT": 4930, "MODEL_PORT": 4010})
-        for hint in (
-            'make run PROMPT="your own question" AWS_PORT=4930',
-            "make logs AWS_PORT=4930",
-            "make down",
-        ):
-            self.assertIn(hint, hints)
-        self.assertIn(
-            "make logs AWS_PORT=4930 MODEL_PORT=4931",
-            self.hints({"AWS_PORT": 4930, "MODEL_PORT": 4931}),
-        )
-
-    def test_the_usual_ports_are_those_of_the_makefile(self):
-        makefile = (servers.ROOT / "Makefile").read_text()
-        for name, port in servers.DEFAULT_PORTS.items():
-            self.assertIn(f"export {name} ?= {port}\n", makefile)
-
-
 class Prompt(unittest.TestCase):
     def test_make_hands_on_every_character(self):
         prompt = "a \"q\" 's' $5 $HOME $(shell id) `id` \\n #c é漢 %s ; | &\nline 2"
@@ -198,7 +159,7 @@ class Prompt(unittest.TestCase):
 
 
 class LogLines(unittest.TestCase):
-    def follow(self, *looks, task="", failures=NO_FAILURES, once=False):
+    def follow(self, *looks, task="", failures=NO_FAILURES, once=False, **more):
         """What is printed if these lines arrive a second apart.
 
         Each line has a function, the seconds since it arrived, and the seconds since its time.
@@ -238,7 +199,7 @@ class LogLines(unittest.TestCase):
         ):
             if once:
                 sleep(0)
-            logs.follow({"api": "api", "executor": "executor"}, failures, task, once=once)
+            logs.follow({"api": "api", "executor": "executor"}, failures, task, once=once, **more)
         return [line.split()[-1] for line in printed.getvalue().splitlines() if line]
 
     def test_they_are_printed_in_the_order_in_which_they_were_said(self):
@@ -254,6 +215,13 @@ class LogLines(unittest.TestCase):
     def test_once_prints_what_is_there_and_ends(self):
         first, later = [("api", 5, 5, "second"), ("api", 4, 6, "first")], [("api", 0, 0, "later")]
         self.assertEqual(self.follow(first, later, once=True), ["first", "second"])
+
+    def test_a_task_without_a_line_is_reported_once(self):
+        task, more = "tsk_0", {"task": "tsk_0", "nothing": "no-line"}
+        others, own = [("api", 5, 5, "another-task's")], [("api", 4, 4, task)]
+        self.assertEqual(self.follow(others, once=True, **more), ["no-line"])
+        self.assertEqual(self.follow(others, own, [], [], [], **more), ["no-line", task])
+        self.assertEqual(self.follow(own, once=True, **more), [task])
 
     def test_one_that_comes_in_after_a_newer_one_is_not_missed(self):
         self.assertEqual(

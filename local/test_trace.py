@@ -226,7 +226,7 @@ class Waterfall(unittest.TestCase):
     def test_an_address_that_is_not_the_platforms_is_told_from_a_task_that_is_not_there(self):
         ids = "tsk_01a215d6-fbf8-7000-8000-000000000000"
         cases = {
-            (404, f'{{"detail": "task {ids} not found"}}'): "There is no such task",
+            (404, f'{{"detail": "task {ids} not found"}}'): "another tenant or another stack",
             (404, "no such route"): "Is API_URL",
             (200, "[1]"): "Is API_URL",
         }

@@ -99,7 +99,9 @@ def _get(url, key, expected):
         said = error.read().decode(errors="replace")
         # Other servers return 404 too, but not with this text.
         no_task = (
-            "There is no such task."
+            "The owner of the API key has no such task. It may be a task of another tenant or "
+            "another stack, or it was deleted, or its record has expired. Check the task's id, "
+            "and the stack: AWS_PORT, or API_URL and API_KEY."
             if f"task {url.rsplit('/', 1)[-1]} not found" in said
             else WHERE
         )
