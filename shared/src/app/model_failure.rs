@@ -159,14 +159,24 @@ fn advice(error: &ModelError, said: &ProviderError) -> String {
             "retry the task, simplify the agent's tools and output_schema, or take another model".to_owned()
         }
         ModelErrorKind::BadAnswer => format!("check {base_url} and the provider's status"),
-        ModelErrorKind::BudgetExhausted(BudgetScope::Task) => "raise the agent's max_cost_micro_usd".to_owned(),
-        ModelErrorKind::BudgetExhausted(BudgetScope::Tenant) => {
-            "wait for the next day (UTC) or raise the deployment's TenantDailyBudgetMicroUsd".to_owned()
-        }
-        ModelErrorKind::BudgetExhausted(BudgetScope::Deployment) => {
-            "wait for the next day (UTC) or raise DeploymentDailyBudgetMicroUsd".to_owned()
-        }
+        ModelErrorKind::BudgetExhausted(scope) => cap_advice(*scope).to_owned(),
         ModelErrorKind::Unpriced => "take a model with a known price, or no max_cost_micro_usd".to_owned(),
+    }
+}
+
+/// What the owner can do about this cap on cost.
+const fn cap_advice(scope: BudgetScope) -> &'static str {
+    match scope {
+        BudgetScope::Task => {
+            "retry the task with a higher max_cost_micro_usd in limits (above the agent's, this needs the scope \
+             tasks:limits); for new tasks, raise the agent's"
+        }
+        BudgetScope::Tenant => {
+            "wait for the next day (UTC) or raise the deployment's TenantDailyBudgetMicroUsd"
+        }
+        BudgetScope::Deployment => {
+            "wait for the next day (UTC) or raise DeploymentDailyBudgetMicroUsd"
+        }
     }
 }
 

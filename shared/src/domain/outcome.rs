@@ -54,8 +54,12 @@ impl Failure {
         )
     }
 
-    /// The limit that the task reached, if that is why it failed.
+    /// The limit that the task reached, if that is why it failed. The cap on cost may be of another
+    /// budget: [`Setbacks::cap`] says of which.
     pub fn limit(&self) -> Option<LimitKind> {
+        if self.code == FailureCode::BudgetExhausted {
+            return Some(LimitKind::Budget);
+        }
         LimitKind::ALL
             .into_iter()
             .find(|limit| *self == Self::limit_reached(*limit))

@@ -94,8 +94,9 @@ impl Task {
 
     /// Continues a task that failed, was canceled or timed out, with these limits and all the time
     /// that they allow. The caller sends a message for the task. If it failed at a limit, and would
-    /// reach it again before it does anything, the limit must be higher than before. A new run
-    /// counts steps and tool calls anew; tokens and cost are the task's.
+    /// reach it again before it does anything, the limit must be higher than before, unless it was
+    /// the cap on cost of another budget. A new run counts steps and tool calls anew; tokens and
+    /// cost are the task's. But the calls of a new run may be cheaper, and fit under the cap.
     pub fn reopen(
         &mut self,
         from: ReopenFrom,

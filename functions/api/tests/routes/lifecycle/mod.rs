@@ -2,6 +2,7 @@
 //! read the journal.
 
 mod journal;
+mod limits;
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -291,50 +292,6 @@ async fn a_task_is_canceled_retried_and_resumed_where_its_state_allows_it() {
     }
     check(
         &order(&platform, format!("{path}/retry")).await,
-        202,
-        "status",
-        "queued",
-    );
-    platform.drain(ScriptedModel::default()).await;
-    assert_eq!(platform.get(&path).await.body["status"], "completed");
-}
-
-#[tokio::test]
-async fn a_paused_task_says_at_which_limit_and_is_resumed_with_a_higher_one() {
-    let platform = Platform::new();
-    let calls = (0..20).map(|number| {
-        samples::tool_call(&number.to_string(), "calculator", r#"{"expression":"1"}"#)
-    });
-    let path = task(&platform, [calling(calls)]).await;
-    let paused = platform.get(&path).await.body;
-    assert_eq!(
-        (&paused["status"], &paused["paused"]["limit"]),
-        (&json!("paused"), &json!("max_steps")),
-        "{paused}"
-    );
-    let resume = format!("{path}/resume");
-    let refused = platform
-        .post(&resume, r#"{"limits":{"max_steps":0}}"#)
-        .await;
-    check_refused(
-        &refused,
-        &[("/limits/max_steps", "must be 1 to 1000")],
-        "resume",
-    );
-    for unchanged in [
-        "{}",
-        r#"{"limits":{"max_steps":20}}"#,
-        r#"{"limits":{"max_tokens":900}}"#,
-    ] {
-        let refused = platform.post(&resume, unchanged).await;
-        check(&refused, 409, "code", "conflict");
-        let detail = "the task stopped at its max_steps of 20, and would stop again: send limits with a higher max_steps";
-        assert_eq!(refused.body["detail"], detail, "{unchanged}");
-    }
-    check(
-        &platform
-            .post(&resume, r#"{"limits":{"max_steps":30}}"#)
-            .await,
         202,
         "status",
         "queued",

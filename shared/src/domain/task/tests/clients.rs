@@ -136,6 +136,54 @@ fn task_resumes_under_its_own_cap_only_if_another_cap_stopped_it() {
 }
 
 #[test]
+fn a_retry_needs_a_higher_cap_only_if_the_task_s_own_stopped_it() {
+    let capped = Limits::default().with_max_cost_micro_usd(50).unwrap();
+    let raised = Limits::default().with_max_cost_micro_usd(51).unwrap();
+    let stopped = Err(ResumeRefused::NotRaised {
+        limit: LimitKind::Budget,
+        bound: 50,
+    });
+    for (cap, code, expected) in [
+        (
+            Some(BudgetScope::Task),
+            FailureCode::BudgetExhausted,
+            stopped,
+        ),
+        (
+            Some(BudgetScope::Tenant),
+            FailureCode::BudgetExhausted,
+            Ok(()),
+        ),
+        (
+            Some(BudgetScope::Deployment),
+            FailureCode::BudgetExhausted,
+            Ok(()),
+        ),
+        (None, FailureCode::BudgetExhausted, Ok(())),
+        (Some(BudgetScope::Task), FailureCode::ModelRejected, Ok(())),
+    ] {
+        let mut task = queued().within(capped);
+        task.claim(lease(60), after(0)).unwrap();
+        task.note_setbacks(&[], cap);
+        task.fail(1, Failure::of_its_own(code, "why"), after(1))
+            .unwrap();
+        let reopened = |from, limits| task.clone().reopen(from, limits, after(2));
+        let start = ReopenFrom::Start { last_step: 0 };
+        assert_eq!(
+            reopened(ReopenFrom::Checkpoint, capped),
+            expected,
+            "{cap:?} {code:?}"
+        );
+        assert_eq!(
+            reopened(ReopenFrom::Checkpoint, raised),
+            Ok(()),
+            "{cap:?} {code:?}"
+        );
+        assert_eq!(reopened(start, capped), Ok(()), "{cap:?} {code:?}");
+    }
+}
+
+#[test]
 fn an_ended_task_is_opened_again_with_all_its_time() {
     let limits = Limits::default().with_timeout_seconds(60).unwrap();
     for (from, base) in [
