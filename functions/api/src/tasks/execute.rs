@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use shared::app::AppError;
 use shared::domain::{AgentId, Causes};
 use tokio::time::Instant;
 
@@ -56,7 +57,8 @@ pub(crate) async fn execute_agent(
         trace,
     };
     let new = request.new_task(agent, &sender, &headers)?;
-    let mut task = api.tasks.submit_task(tenant, new).await?;
+    let submitted = api.tasks.submit_task(tenant, new).await;
+    let mut task = submitted.map_err(|error| of_path(error, agent))?;
     let mut headers = preference.applied();
     // A slow submission must not make the request longer than Lambda lets it be.
     let left = wait.saturating_sub(began.elapsed());
@@ -80,6 +82,17 @@ pub(crate) async fn execute_agent(
     let location = [(LOCATION, format!("/v1/tasks/{}", task.id()))];
     let shown = Json(TaskResponse::from(&task));
     Ok((status, location, headers, shown).into_response())
+}
+
+/// The agent is in the path, not in the body: if it is unknown, the response is that of every path
+/// with an unknown id.
+fn of_path(error: AppError, agent: AgentId) -> AppError {
+    match error {
+        AppError::Invalid(broken) if broken.iter().any(|rule| rule.field == "/agent_id") => {
+            AppError::NotFound(format!("agent {agent}"))
+        }
+        error => error,
+    }
 }
 
 /// What a client prefers (RFC 7240). Preferences of other names, and malformed ones, are ignored.

@@ -83,3 +83,14 @@ async fn the_path_names_the_agent_and_the_body_does_not() {
     check_refused(&refused, &[("/agent_id", "unknown field")], "agent_id");
     assert_eq!(platform.queue.sent(), []);
 }
+
+#[tokio::test]
+async fn an_unknown_agent_in_the_path_is_not_found() {
+    let platform = Platform::new();
+    platform.create_agent().await;
+    let executed = execute(&platform, UNKNOWN_AGENT, None).await;
+    let read = platform.get(&format!("/v1/agents/{UNKNOWN_AGENT}")).await;
+    assert_eq!(executed.status, StatusCode::NOT_FOUND, "{}", executed.body);
+    assert_eq!(redacted(executed.body), redacted(read.body));
+    assert_eq!(platform.queue.sent(), []);
+}
