@@ -82,5 +82,5 @@ async fn parameter<T: FromStr, S: Send + Sync>(
         .iter()
         .find_map(|(key, text)| (key == name).then_some(text))
         .ok_or_else(Problem::unknown_id)?;
-    text.parse().map_err(|_| Problem::unknown_id())
+    text.parse().map_err(|_| Problem::malformed_id(name))
 }

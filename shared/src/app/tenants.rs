@@ -77,7 +77,13 @@ impl Tenants {
     /// A tenant.
     pub async fn find_tenant(&self, id: &TenantId) -> Result<Tenant, AppError> {
         let found = self.store.tenant(id).await?;
-        found.ok_or_else(|| AppError::NotFound(format!("tenant {id}")))
+        found.ok_or_else(|| {
+            AppError::NotFound(if *id == self.home {
+                format!("a record of the tenant {id}, which is the deployment's own and has only keys, under /v1/keys,")
+            } else {
+                format!("tenant {id}")
+            })
+        })
     }
 
     /// Changes a tenant. All functions know it within 30 s.

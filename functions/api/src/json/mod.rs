@@ -49,7 +49,10 @@ fn broken_rule(pointer: &str, message: &str) -> Problem {
         Some(field) if !pointer.ends_with(&field) => format!("{pointer}{field}"),
         Some(_) | None => pointer.to_owned(),
     };
-    Problem::validation_failed([BrokenRule::in_body(&place, &detail)])
+    Problem::validation_failed([match field {
+        Some(_) => BrokenRule::in_body_in_full(&place, detail),
+        None => BrokenRule::in_body(&place, &detail),
+    }])
 }
 
 /// The path as a JSON pointer (RFC 6901).

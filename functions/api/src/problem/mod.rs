@@ -217,6 +217,13 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", "no object has this id")
     }
 
+    /// The `part` of the path can't belong to any object of the route.
+    pub(crate) fn malformed_id(part: &str) -> Self {
+        let detail =
+            format!("no object has this {part}, because its form is not that of this route");
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
     pub(crate) fn wrong_method() -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,

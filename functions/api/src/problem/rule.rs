@@ -119,6 +119,14 @@ impl BrokenRule {
         }
     }
 
+    /// A rule that the body breaks at `pointer`, in words that quote nothing of the request.
+    pub(crate) fn in_body_in_full(pointer: &str, detail: String) -> Self {
+        Self {
+            detail,
+            ..Self::in_body(pointer, "")
+        }
+    }
+
     /// A rule that the query parameter or header called `name` breaks.
     pub(crate) fn in_parameter(name: &str, detail: &str) -> Self {
         Self {

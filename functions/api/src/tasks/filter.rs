@@ -166,7 +166,17 @@ fn pair(pairs: BTreeMap<String, String>) -> Result<MetadataPair, Invalid> {
 }
 
 fn moment(field: &str, text: Option<String>) -> Result<Option<Timestamp>, Invalid> {
-    let form = "must be a time such as 2026-01-31T12:00:00Z";
-    text.map(|text| parse_rfc3339(&text).ok_or_else(|| Invalid::new(field, form)))
-        .transpose()
+    let read = |text: String| {
+        parse_rfc3339(&text).ok_or_else(|| {
+            // In the query of a URL, a plus sign means a space.
+            let is_unescaped = parse_rfc3339(&text.replace(' ', "+")).is_some();
+            let form = if is_unescaped {
+                "must be a time such as 2026-01-31T12:00:00Z: in a URL, write + as %2B"
+            } else {
+                "must be a time such as 2026-01-31T12:00:00Z"
+            };
+            Invalid::new(field, form)
+        })
+    };
+    text.map(read).transpose()
 }

@@ -175,6 +175,6 @@ async fn a_whole_number_may_be_written_with_a_decimal_point() {
     let refused = platform
         .post("/v1/agents", agent.replace("20.0", "20.5"))
         .await;
-    let rule = "must be a whole number from 0 to 4294967295, not 20.5";
+    let rule = "must be a whole number, 0 or more, not 20.5";
     check_refused(&refused, &[("/max_steps", rule)], "20.5");
 }

@@ -238,6 +238,11 @@ async fn a_request_on_a_key_that_breaks_rules_is_refused_by_its_places() {
         let refused = send(&platform, "PATCH", "/v1/tenants/acme", body).await;
         check_refused(&refused, &[("/status", "")], &status.to_string());
     }
+    let body = json!({ "status": "suspended" });
+    let own = send(&platform, "PATCH", "/v1/tenants/default", body).await;
+    assert_eq!(own.status.as_u16(), 404);
+    let detail = own.body["detail"].as_str().unwrap();
+    assert!(detail.contains("the deployment's own"), "{detail}");
     for id in ["acme", "nobody"] {
         let body = json!({ "name": "k", "scopes": ["operator"] });
         let refused = send(&platform, "POST", &format!("/v1/tenants/{id}/keys"), body).await;

@@ -82,6 +82,34 @@ async fn a_query_that_breaks_rules_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_malformed_id_is_not_found_with_the_reason() {
+    let platform = Platform::new();
+    for (path, part) in [
+        ("/v1/tasks/7".to_owned(), "id"),
+        (format!("/v1/tasks/{UNKNOWN_AGENT}"), "id"),
+        (format!("{UNKNOWN_TASK}/steps/one/text"), "number"),
+    ] {
+        let answer = platform.get(&path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        let reason =
+            format!("no object has this {part}, because its form is not that of this route");
+        assert_eq!(answer.body["detail"], reason, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_field_is_refused_with_all_known_ones() {
+    let platform = Platform::new();
+    let answer = platform.post("/v1/agents", r#"{"nmae":"clerk"}"#).await;
+    let detail = answer.body["errors"][0]["detail"].as_str().unwrap();
+    let agent: serde_json::Value = serde_json::from_str(AGENT).unwrap();
+    for field in agent.as_object().unwrap().keys() {
+        assert!(detail.contains(field), "{field}: {detail}");
+    }
+    assert!(detail.ends_with("on_limit"), "{detail}");
+}
+
+#[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn each_broken_envelope_has_its_own_status() {
     let platform = Platform::new();

@@ -94,6 +94,11 @@ async fn a_filter_that_breaks_a_rule_is_refused_by_its_parameter() {
             "created_from",
             "must be a time such as",
         ),
+        (
+            "created_before=2026-11-18T12:06:40+01:00",
+            "created_before",
+            "in a URL, write + as %2B",
+        ),
         ("order=up", "order", "must be newest or oldest"),
         (
             &format!("created_from={time}&created_before={time}"),
