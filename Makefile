@@ -126,7 +126,7 @@ deny: install-deny ## Licences, sources and unwanted crates
 advisories: install-deny ## Known vulnerabilities of the dependencies; without internet, by the last copy of the database
 	@$(PYTHON) local/advisories.py
 
-dependencies: python ## Dependencies that no code uses
+dependencies: python ## Dependencies that no code uses, or that the functions would build twice
 	@$(PYTHON) local/dependencies.py
 
 RUFF := .local/lint/bin/ruff

@@ -1,9 +1,13 @@
-"""Finds dependencies in a Cargo.toml that no source file names, and prints them.
+"""Finds dependencies that no source file names, or that the functions do not share.
 
 A dependency counts as used if a line of code names it in a path (`name::`), a `use`
 or an attribute.
 One that is there for another reason has that reason in the package's Cargo.toml, under
 `[package.metadata.unnamed-dependencies]`.
+
+Each function is built alone. If two functions ask for different features of a crate, cargo compiles
+it and all that depends on it twice. A crate that may differ has its reason in the workspace's
+Cargo.toml, under `[workspace.metadata.different-features]`.
 """
 
 import json
@@ -15,6 +19,7 @@ import phase
 from install import ROOT
 
 MANIFESTS = ("Cargo.toml", "fuzz/Cargo.toml")
+FUNCTIONS = ("api", "executor", "cleanup")
 
 
 def main():
@@ -28,6 +33,13 @@ def main():
     ]
     if unused:
         raise phase.Failed("Dependencies are not used:\n  " + "\n  ".join(unused))
+    reasons = read_metadata(ROOT / "Cargo.toml")["metadata"]["different-features"]
+    different = differences({name: features(name) for name in FUNCTIONS}, reasons)
+    if different:
+        raise phase.Failed(
+            "The functions do not share one build of their dependencies. Let shared/Cargo.toml ask "
+            "for all features that a function asks for:\n  " + "\n  ".join(different)
+        )
 
 
 def read_metadata(manifest):
@@ -72,6 +84,39 @@ def unclaimed(manifest):
     members = read_metadata(manifest)["packages"]
     taken = {dependency["name"] for member in members for dependency in member["dependencies"]}
     return sorted(declared - taken)
+
+
+def features(function):
+    """The crates that the function is built from: each with its features in each of its builds."""
+    argv = ["cargo", "tree", "--locked", "--package", function, "--edges", "normal"]
+    argv += ["--prefix", "none", "--format", "{p}|{f}|"]
+    tree = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT).stdout
+    found = {}
+    for line in tree.splitlines():
+        crate, enabled, _ = line.split("|")
+        found.setdefault(crate, set()).add(frozenset(filter(None, enabled.split(","))))
+    return found
+
+
+def differences(functions, reasons):
+    """The crates that functions build with different features, apart from those with a reason."""
+    found, needed = [], set()
+    for crate in sorted({crate for crates in functions.values() for crate in crates}):
+        builds = {name: crates[crate] for name, crates in functions.items() if crate in crates}
+        if all(build == next(iter(builds.values())) for build in builds.values()):
+            continue
+        name = crate.split()[0]
+        needed.add(name)
+        if name not in reasons:
+            asked = (
+                f"{function}: {', '.join(sorted(frozenset().union(*build))) or 'none'}"
+                for function, build in builds.items()
+            )
+            found.append(f"{crate} ({'; '.join(asked)})")
+    found += [
+        f"{name} has a reason to differ, but does not" for name in sorted(set(reasons) - needed)
+    ]
+    return found
 
 
 if __name__ == "__main__":

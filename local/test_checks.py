@@ -74,6 +74,31 @@ class Dependencies(unittest.TestCase):
         self.assertEqual(self.problems("tokio", reasons={"tokio": "why"}), [])
         self.assertEqual(len(self.problems("serde", reasons={"serde": "why"})), 1)
 
+    def different(self, reasons=(), **functions):
+        crates = {
+            name: {"serde v1.0.1": {frozenset(asked.split())}} for name, asked in functions.items()
+        }
+        return dependencies.differences(crates, reasons)
+
+    def test_functions_that_build_a_crate_twice_are_found(self):
+        self.assertEqual(self.different(api="rc std", executor="std rc"), [])
+        self.assertEqual(
+            self.different(api="rc std", executor=""),
+            ["serde v1.0.1 (api: rc, std; executor: none)"],
+        )
+
+    def test_a_crate_may_have_a_reason_to_differ_but_no_needless_one(self):
+        self.assertEqual(self.different(["serde"], api="rc", executor=""), [])
+        self.assertEqual(len(self.different(["serde"], api="rc", executor="rc")), 1)
+
+    def test_the_crates_of_a_function_have_the_features_that_it_asks_for(self):
+        (asked,) = (
+            builds
+            for crate, builds in dependencies.features("executor").items()
+            if crate.startswith("indexmap v2")
+        )
+        self.assertTrue(all("serde" in build for build in asked))
+
 
 class Advisories(unittest.TestCase):
     """With a `cargo deny` that answers as the real one does."""
