@@ -117,8 +117,9 @@ clippy: ## Lints, as errors
 	cargo clippy --all-targets $(CLIPPY)
 	cargo clippy --test '*' $(CLIPPY)
 
+# With the examples, cargo takes the features of the development dependencies, as clippy does: what clippy checked is not checked again.
 doc: ## Does the documentation build, private items too?
-	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items --workspace
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items --workspace --all-features --lib --bin model_caller --examples
 
 deny: install-deny ## Licences, sources and unwanted crates
 	.local/deny/bin/cargo-deny --workspace check bans licenses sources

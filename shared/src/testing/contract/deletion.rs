@@ -1,4 +1,4 @@
-//! The rules of [`Retention`] for tasks that a client deleted.
+//! The rules of [`Retention`](crate::ports::Retention) for tasks that a client deleted.
 
 use super::moves::{Move, advance, agent, read};
 use super::retention_ports::{RetentionPorts, at, before, key};

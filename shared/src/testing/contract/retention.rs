@@ -1,4 +1,4 @@
-//! The rules of [`Retention`].
+//! The rules of [`Retention`](crate::ports::Retention).
 //!
 //! The list is of all tenants, so these checks live in a past of their own, before everything else
 //! in a shared store.
