@@ -261,7 +261,7 @@ def _build():
         "CARGO_PROFILE_RELEASE_OPT_LEVEL": "1",
         "CARGO_PROFILE_RELEASE_LTO": "off",
         "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
-        "CARGO_INCREMENTAL": "1",
+        "CARGO_INCREMENTAL": os.environ.get("CARGO_INCREMENTAL", "1"),
         **compilers(),
     }
     # `sam build` runs this too, but hides the compiler's progress and warnings.
