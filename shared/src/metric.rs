@@ -88,7 +88,7 @@ const MODEL: [&str; 2] = ["provider", "model"];
 ///
 /// A constant below does not compile if its name has no row here, or if the row has another unit or
 /// number of dimensions.
-pub const ALL: [(&str, Unit, &[&str]); 79] = [
+pub const ALL: [(&str, Unit, &[&str]); 80] = [
     ("Requests", Unit::Count, &[]),
     ("ClientErrors", Unit::Count, &[]),
     ("ServerErrors", Unit::Count, &[]),
@@ -164,6 +164,7 @@ pub const ALL: [(&str, Unit, &[&str]); 79] = [
     ("TasksDeleted", Unit::Count, &[]),
     ("TasksPurged", Unit::Count, &[]),
     ("AgentsDeleted", Unit::Count, &[]),
+    ("TenantsDeleted", Unit::Count, &[]),
     ("PoisonDropped", Unit::Count, &[]),
     ("SweepFailures", Unit::Count, &[]),
     ("SweepsUnfinished", Unit::Count, &[]),
@@ -355,9 +356,11 @@ pub const TASKS_DELETED: Counter<0> = Counter::listed("TasksDeleted");
 pub const TASKS_PURGED: Counter<0> = Counter::listed("TasksPurged");
 /// Agents that were deleted, last record included.
 pub const AGENTS_DELETED: Counter<0> = Counter::listed("AgentsDeleted");
+/// Tenants of which only the tombstone is left.
+pub const TENANTS_DELETED: Counter<0> = Counter::listed("TenantsDeleted");
 /// Malformed messages that were deleted from the dead-letter queue.
 pub const POISON_DROPPED: Counter<0> = Counter::listed("PoisonDropped");
-/// Overdue tasks that the watchdog could not read or change.
+/// Tasks that the watchdog could not read or change.
 pub const SWEEP_FAILURES: Counter<0> = Counter::listed("SweepFailures");
 /// Sweeps that left overdue tasks to the next one.
 pub const SWEEPS_UNFINISHED: Counter<0> = Counter::listed("SweepsUnfinished");

@@ -9,7 +9,8 @@ use cleanup::Cleanup;
 use executor::Executor;
 use shared::app::{
     AgentPurger, Agents, DeadLetterHandler, KeyPorts, Purger, Readiness, RequestRates, Room,
-    Runner, Sweeper, Tasks, TenantSlots, UsageChecker, UsageReports, Waits, WorkTimes,
+    Runner, Sweeper, Tasks, TenantSlots, TenantWalker, UsageChecker, UsageReports, Waits,
+    WorkTimes,
 };
 use shared::domain::{CacheRules, CacheTerms, Provider};
 use shared::policy::{
@@ -19,7 +20,8 @@ use shared::policy::{
 use shared::ports::{Clock, Model, Secrets};
 use shared::testing::{
     Faults, ManualClock, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryKeys, MemoryQueue,
-    MemoryRequestCounts, MemorySlots, MemoryStore, MemoryTenants, MemoryUsage, ScriptedModel,
+    MemoryRequestCounts, MemorySlots, MemoryStore, MemoryTenantRetention, MemoryTenants,
+    MemoryUsage, ScriptedModel,
 };
 use shared::tools::BuiltinTools;
 
@@ -170,6 +172,16 @@ impl Ports {
                 home: tenant(),
                 clock: self.time(),
                 ended: Mutex::default(),
+            },
+            tenants: TenantWalker {
+                tenants: Arc::new(MemoryTenantRetention {
+                    store: self.store.clone(),
+                    ..MemoryTenantRetention::default()
+                }),
+                tasks: self.store(),
+                journal: self.store(),
+                retention: self.store(),
+                clock: self.time(),
             },
             undelivered: DeadLetterHandler {
                 tasks: self.store(),

@@ -12,7 +12,7 @@ use shared::store::{
     DynamoTenantStore, DynamoUsage,
 };
 use shared::testing::Delivery;
-use shared::testing::contract::{self, AgentPorts, Inbox, RetentionPorts};
+use shared::testing::contract::{self, AgentPorts, Inbox, RetentionPorts, TenantPorts};
 use tests::LocalAws;
 use tokio::task::JoinHandle;
 
@@ -145,6 +145,25 @@ async fn dynamodb_keeps_the_contract_of_archived_agents() {
     };
     finish(
         tokio::spawn(contract::agent_retention(ports)),
+        aws.delete_table(&table),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_contract_of_deleted_tenants() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let tenants = Arc::new(DynamoTenantStore::new(aws.dynamodb(), table.as_str()));
+    let ports = TenantPorts {
+        tenants: Arc::<DynamoTenantStore>::clone(&tenants),
+        keys: Arc::new(DynamoKeyStore::new(aws.dynamodb(), table.as_str())),
+        agents: Arc::new(DynamoAgentStore::new(aws.dynamodb(), table.as_str())),
+        tasks: Arc::new(DynamoTaskStore::new(aws.dynamodb(), table.as_str())),
+        retention: tenants,
+    };
+    finish(
+        tokio::spawn(contract::tenant_retention(ports)),
         aws.delete_table(&table),
     )
     .await;

@@ -90,6 +90,7 @@ pub(crate) fn with_key<R: Routes>(routes: R) -> R {
         tenants::list_tenants
         tenants::find_tenant
         tenants::change_tenant
+        tenants::delete_tenant
         tenants::create_tenant_key
         tenants::renew_key_seals
     }

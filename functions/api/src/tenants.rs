@@ -35,7 +35,7 @@ pub(crate) struct CreateTenantRequest {
 #[schema(examples(json!({ "limits": { "requests_per_minute": 600 } })))]
 pub(crate) struct ChangeTenantRequest {
     #[serde(default)]
-    #[schema(value_type = values::TenantStatus)]
+    #[schema(value_type = values::NewTenantStatus)]
     status: Patch<String>,
     #[schema(value_type = Option<RateEntry>)]
     limits: Option<Object<RateEntry>>,
@@ -70,7 +70,7 @@ impl From<&Tenant> for TenantResponse {
     post, path = "/v1/tenants",
     responses(
         (status = 201, body = TenantResponse, headers(("Location"))),
-        (status = 409, description = "The id is taken."),
+        (status = 409, description = "The id is taken, or was the id of a tenant that is deleted."),
     )
 )]
 pub(crate) async fn create_tenant(
@@ -127,7 +127,13 @@ pub(crate) async fn find_tenant(
 }
 
 /// Changes a tenant's status or limits.
-#[utoipa::path(patch, path = "/v1/tenants/{id}", responses((status = 200, body = TenantResponse)))]
+#[utoipa::path(
+    patch, path = "/v1/tenants/{id}",
+    responses(
+        (status = 200, body = TenantResponse),
+        (status = 409, description = "The tenant is deleted."),
+    )
+)]
 pub(crate) async fn change_tenant(
     State(api): State<Api>,
     _caller: Caller<Operator>,
@@ -138,7 +144,7 @@ pub(crate) async fn change_tenant(
     params.finish()?;
     let mut broken = Broken::default();
     let status = broken.keep(not_null("/status", request.status)).flatten();
-    let status = status.map(|name| broken.keep(named("/status", &name, "active or suspended")));
+    let status = status.map(|name| broken.keep(new_status(&name)));
     let rate = RateEntry::rate(request.limits, &mut broken);
     let changes = broken.finish(Some(TenantChanges {
         status: status.flatten(),
@@ -148,6 +154,37 @@ pub(crate) async fn change_tenant(
     Ok(Json(TenantResponse::from(&tenant)))
 }
 
+/// The status in a body: a tenant is deleted by another request.
+fn new_status(name: &str) -> Result<TenantStatus, Invalid> {
+    let names = "active or suspended";
+    let status: TenantStatus = named("/status", name, names)?;
+    if status.is_gone() {
+        return Err(Invalid::new("/status", format!("must be {names}")));
+    }
+    Ok(status)
+}
+
+/// Deletes a tenant with everything of it.
+///
+/// Its keys are refused within 30 seconds. Its tasks, agents and keys are deleted in the next hour. Its id is never used again.
+#[utoipa::path(
+    delete, path = "/v1/tenants/{id}",
+    responses(
+        (status = 202, body = TenantResponse),
+        (status = 409, description = "The tenant is the deployment's own."),
+    )
+)]
+pub(crate) async fn delete_tenant(
+    State(api): State<Api>,
+    _caller: Caller<Operator>,
+    PathId(id): PathId<TenantId>,
+    params: Params,
+) -> Result<impl IntoResponse, Problem> {
+    params.finish()?;
+    let tenant = api.tenants.delete_tenant(&id).await?;
+    Ok((StatusCode::ACCEPTED, Json(TenantResponse::from(&tenant))))
+}
+
 /// Creates a key of a tenant, such as its first one.
 ///
 /// Only this response shows the key, in `token`.
@@ -155,7 +192,7 @@ pub(crate) async fn change_tenant(
     post, path = "/v1/tenants/{id}/keys",
     responses(
         (status = 201, body = NewKeyResponse, headers(("Location"))),
-        (status = 409, description = "The tenant has as many keys as it may have."),
+        (status = 409, description = "The tenant has as many keys as it may have, or is deleted."),
     )
 )]
 pub(crate) async fn create_tenant_key(

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use shared::app::{
     AgentPurgeSummary, AgentPurger, DeadLetterHandler, PurgeSummary, Purger, SweepSummary, Sweeper,
-    UsageCheckSummary, UsageChecker,
+    TenantWalkSummary, TenantWalker, UsageCheckSummary, UsageChecker,
 };
 use shared::domain::{Causes, Timestamp, TraceHeader, whole_millis};
 use shared::metric;
@@ -35,6 +35,8 @@ pub struct Cleanup {
     pub agents: AgentPurger,
     /// Checks the usage of tenants.
     pub usage: UsageChecker,
+    /// Walks through the tasks of tenants that the operator deleted or suspended.
+    pub tenants: TenantWalker,
     /// Handles the messages in the dead-letter queue.
     pub undelivered: DeadLetterHandler,
     /// The URL of the task queue, whose messages this function must not receive.
@@ -105,6 +107,7 @@ impl Cleanup {
             self.purge(until).await?;
             self.purge_agents(until).await?;
             self.check_usage(until).await?;
+            self.walk_tenants(until).await?;
             Ok(SqsBatchResponse::default())
         };
         work.instrument(span).await
@@ -200,6 +203,32 @@ impl Cleanup {
                 unfinished,
             } = checked;
             tracing::info!(tenants, corrected, failed, unfinished, "usage checked");
+        }
+        Ok(())
+    }
+
+    /// Deletes what deleted tenants have, and cancels the tasks of suspended ones.
+    async fn walk_tenants(&self, until: Timestamp) -> Result<(), StoreError> {
+        let walked = self.tenants.walk(until).await.inspect_err(|error| {
+            tracing::error!(error = %Causes(error), "walk through the tasks of tenants aborted: store error");
+        })?;
+        if walked != TenantWalkSummary::default() {
+            let TenantWalkSummary {
+                tenants,
+                deleted,
+                canceled,
+                failed,
+                unfinished,
+            } = walked;
+            tracing::info!(
+                tenants,
+                deleted,
+                canceled,
+                failed,
+                unfinished,
+                "tasks of tenants walked through"
+            );
+            metric::SWEEP_FAILURES.add([], failed.into());
         }
         Ok(())
     }

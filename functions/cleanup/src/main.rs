@@ -6,7 +6,7 @@ use cleanup::Cleanup;
 use cleanup::config::Config;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
-use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper, UsageChecker};
+use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper, TenantWalker, UsageChecker};
 use shared::config::Environment;
 use shared::domain::{TenantId, Timestamp};
 use shared::ports::Clock;
@@ -28,8 +28,6 @@ async fn main() -> Result<(), Error> {
     let sdk = sdk_config().await;
     let tasks = Arc::new(DynamoTaskStore::new(dynamodb(&sdk), &config.state_table));
     let agents = DynamoAgentStore::new(dynamodb(&sdk), &config.state_table);
-    let retention =
-        DynamoRetention::new(dynamodb(&sdk), &config.state_table, config.ephemeral_table);
     let usage = UsageChecker {
         usage: Arc::new(DynamoUsage::new(dynamodb(&sdk), &config.state_table)),
         tasks: Arc::<DynamoTaskStore>::clone(&tasks),
@@ -38,14 +36,21 @@ async fn main() -> Result<(), Error> {
         clock: Arc::new(SystemClock),
         ended: Mutex::default(),
     };
+    let tenants = DynamoTenantStore::new(dynamodb(&sdk), &config.state_table);
+    let retention = Arc::new(DynamoRetention::new(
+        dynamodb(&sdk),
+        &config.state_table,
+        config.ephemeral_table,
+    ));
+    let journal = Arc::new(DynamoJournal::new(dynamodb(&sdk), config.state_table));
     let sweeper = Sweeper {
         tasks: Arc::<DynamoTaskStore>::clone(&tasks),
-        journal: Arc::new(DynamoJournal::new(dynamodb(&sdk), config.state_table)),
+        journal: Arc::<DynamoJournal>::clone(&journal),
         queue: Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url.clone())),
         clock: Arc::new(SystemClock),
     };
     let purger = Purger {
-        retention: Arc::new(retention),
+        retention: Arc::<DynamoRetention>::clone(&retention),
         keep_for: config.task_retention,
         clock: Arc::new(SystemClock),
     };
@@ -53,11 +58,19 @@ async fn main() -> Result<(), Error> {
         retention: Arc::new(agents),
         clock: Arc::new(SystemClock),
     };
+    let walker = TenantWalker {
+        tenants: Arc::new(tenants),
+        tasks: Arc::<DynamoTaskStore>::clone(&tasks),
+        journal,
+        retention,
+        clock: Arc::new(SystemClock),
+    };
     let cleanup = Cleanup {
         sweeper,
         purger,
         agents,
         usage,
+        tenants: walker,
         undelivered: DeadLetterHandler {
             tasks,
             clock: Arc::new(SystemClock),

@@ -13,15 +13,15 @@ use std::time::Duration;
 use cleanup::{Cleanup, CleanupError};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
-use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper, UsageChecker};
-use shared::domain::{Agent, FailureCode, Task, TaskState, TenantId, TraceHeader};
+use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper, TenantWalker, UsageChecker};
+use shared::domain::{Agent, FailureCode, Task, TaskState, Tenant, TenantId, TraceHeader};
 use shared::ports::clock::SystemClock;
-use shared::ports::{AgentRetention, AgentStore, Clock, TaskMessage, TaskStore};
+use shared::ports::{AgentRetention, AgentStore, Clock, TaskMessage, TaskStore, TenantStore};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{Service, logs, traces};
 use shared::testing::{
-    Captured, Faults, ManualClock, MemoryQueue, MemoryStore, MemoryTenants, MemoryUsage, When,
-    XrayDaemon, listen_to, samples,
+    Captured, Faults, ManualClock, MemoryQueue, MemoryStore, MemoryTenantRetention, MemoryTenants,
+    MemoryUsage, When, XrayDaemon, listen_to, samples,
 };
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
@@ -34,11 +34,23 @@ async fn handle(
     store: MemoryStore,
     queue: &MemoryQueue,
 ) -> Result<String, CleanupError> {
+    let tenants = MemoryTenantRetention {
+        store,
+        ..MemoryTenantRetention::default()
+    };
+    handle_of(event, &tenants, queue).await
+}
+
+async fn handle_of(
+    event: Value,
+    tenants: &MemoryTenantRetention,
+    queue: &MemoryQueue,
+) -> Result<String, CleanupError> {
     let clock = Arc::new(ManualClock::at(samples::after(60)));
     let mut context = Context::default();
     context.deadline = clock.now().plus(Duration::from_mins(1)).as_millis();
     context.xray_trace_id = Some(own_trace().to_string());
-    let store = Arc::new(store);
+    let store = Arc::new(tenants.store.clone());
     let tasks = || Arc::<MemoryStore>::clone(&store);
     let sweeper = Sweeper {
         tasks: tasks(),
@@ -63,11 +75,20 @@ async fn handle(
         clock: Arc::<ManualClock>::clone(&clock),
         ended: Mutex::default(),
     };
+
+    let walker = TenantWalker {
+        tenants: Arc::new(tenants.clone()),
+        tasks: tasks(),
+        journal: tasks(),
+        retention: tasks(),
+        clock: Arc::<ManualClock>::clone(&clock),
+    };
     let cleanup = Cleanup {
         sweeper,
         purger,
         agents,
         usage,
+        tenants: walker,
         undelivered: DeadLetterHandler {
             tasks: tasks(),
             clock,
@@ -219,6 +240,29 @@ async fn the_schedule_removes_archived_agents_that_no_task_names() {
     for told in ["archived agent removed", "archived agents checked"] {
         assert_eq!(log.matches(told).count(), 1, "{log}");
     }
+}
+
+#[tokio::test]
+async fn the_schedule_deletes_what_a_deleted_tenant_has() {
+    let (world, queue) = (MemoryTenantRetention::default(), MemoryQueue::default());
+    let task = submitted(&world.store).await;
+    let tenant = Tenant::create(task.spec().tenant.clone(), samples::START);
+    world.tenants.add(&tenant).await.unwrap();
+    let long_ago = samples::START.minus(Duration::from_hours(1));
+    world
+        .tenants
+        .update(&tenant.deleting(long_ago))
+        .await
+        .unwrap();
+    let (heard, _listening) = hear();
+    let event: Value = serde_json::from_str(EVENT).unwrap();
+    for _ in 0..2 {
+        handle_of(event.clone(), &world, &queue).await.unwrap();
+    }
+    assert_eq!(stored(&world.store, &task).await, None);
+    let log = heard.text();
+    let told = "tasks of tenants walked through";
+    assert_eq!(log.matches(told).count(), 1, "{log}");
 }
 
 #[tokio::test]

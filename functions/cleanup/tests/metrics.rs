@@ -12,13 +12,14 @@ use std::time::Duration;
 use cleanup::Cleanup;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
-use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper, UsageChecker};
+use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper, TenantWalker, UsageChecker};
 use shared::config::Environment;
 use shared::domain::TenantId;
 use shared::ports::{Clock, TaskStore};
 use shared::telemetry::{Service, start, write_metrics};
 use shared::testing::{
-    Call, Faults, ManualClock, MemoryQueue, MemoryStore, MemoryTenants, MemoryUsage, When, samples,
+    Call, Faults, ManualClock, MemoryQueue, MemoryStore, MemoryTenantRetention, MemoryTenants,
+    MemoryUsage, When, samples,
 };
 
 #[tokio::test]
@@ -60,11 +61,20 @@ async fn an_overdue_task_that_cannot_be_changed_is_counted() {
         clock: Arc::<ManualClock>::clone(&clock),
         ended: Mutex::default(),
     };
+
+    let tenants = TenantWalker {
+        tenants: Arc::new(MemoryTenantRetention::default()),
+        tasks: Arc::<MemoryStore>::clone(&tasks),
+        journal: Arc::<MemoryStore>::clone(&tasks),
+        retention: Arc::<MemoryStore>::clone(&tasks),
+        clock: Arc::<ManualClock>::clone(&clock),
+    };
     let cleanup = Cleanup {
         sweeper,
         purger,
         agents,
         usage,
+        tenants,
         undelivered: DeadLetterHandler { tasks, clock },
         task_queue_url: String::new(),
     };

@@ -51,9 +51,9 @@ pub enum AppError {
     /// The tenant has as many keys as it may have.
     #[error("the tenant has {0} keys")]
     TooManyKeys(u32),
-    /// A tenant with this id exists, or existed.
-    #[error("tenant {0} exists")]
-    TenantExists(TenantId),
+    /// The operator can't do this to a tenant.
+    #[error(transparent)]
+    Tenant(#[from] TenantRefused),
     /// The secret that seals keys can't be read.
     #[error("keys can't be sealed")]
     Pepper(#[from] SecretError),
@@ -67,6 +67,20 @@ pub enum AppError {
     /// A defect of the platform or its deployment.
     #[error("internal error")]
     Internal(#[source] StoreError),
+}
+
+/// Why the operator can't create, change or delete a tenant, as the operator reads it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TenantRefused {
+    /// A tenant with this id exists.
+    #[error("the id {0} is taken; choose another one")]
+    Exists(TenantId),
+    /// The tenant was deleted, or is being deleted.
+    #[error("tenant {0} was deleted, and the id of a deleted tenant is never used again")]
+    Deleted(TenantId),
+    /// It is the deployment's own.
+    #[error("tenant {0} is the deployment's own and cannot be deleted")]
+    Own(TenantId),
 }
 
 impl AppError {

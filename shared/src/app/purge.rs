@@ -15,7 +15,7 @@ const AT_ONCE: usize = 10;
 
 /// How long after its end a worker may still write for a task: an invocation of AWS Lambda lasts 15
 /// minutes at most, and clocks differ.
-const LONGEST_WORK: Duration = Duration::from_mins(20);
+pub(super) const LONGEST_WORK: Duration = Duration::from_mins(20);
 
 /// What one round of deletions did, for its summary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

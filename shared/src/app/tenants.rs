@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use super::keys::check_rate;
 use super::span::record;
-use super::{AppError, Keys};
+use super::{AppError, Keys, TenantRefused};
 use crate::domain::{
     ApiKey, ApiToken, KeyTerms, Patch, RequestRate, Scope, Tenant, TenantId, TenantStatus,
 };
 use crate::ports::{Clock, Page, PageRequest, StoreError, TenantStore};
+
+/// How often a tenant is read again that somebody else changes at the same time.
+const MOST_TRIES: usize = 8;
 
 /// What changes about a tenant; a status that is `None` stays.
 #[derive(Debug, Clone, Copy, Default)]
@@ -57,11 +60,14 @@ impl Tenants {
     pub async fn create_tenant(&self, id: TenantId) -> Result<Tenant, AppError> {
         let tenant = Tenant::create(id, self.clock.now());
         if tenant.id == self.home {
-            return Err(AppError::TenantExists(tenant.id));
+            return Err(TenantRefused::Exists(tenant.id).into());
         }
         match self.store.add(&tenant).await {
             Ok(()) => {}
-            Err(StoreError::Conflict) => return Err(AppError::TenantExists(tenant.id)),
+            Err(StoreError::Conflict) => {
+                self.find_present(&tenant.id).await?;
+                return Err(TenantRefused::Exists(tenant.id).into());
+            }
             Err(error) => return Err(error.into()),
         }
         record("subject_tenant_id", tenant.id.as_str());
@@ -74,7 +80,7 @@ impl Tenants {
         Ok(self.store.list(page).await?)
     }
 
-    /// A tenant.
+    /// A tenant, also one that was deleted.
     pub async fn find_tenant(&self, id: &TenantId) -> Result<Tenant, AppError> {
         let found = self.store.tenant(id).await?;
         found.ok_or_else(|| {
@@ -86,13 +92,46 @@ impl Tenants {
         })
     }
 
+    /// A tenant that is not deleted.
+    async fn find_present(&self, id: &TenantId) -> Result<Tenant, AppError> {
+        let tenant = self.find_tenant(id).await?;
+        if tenant.status.is_gone() {
+            return Err(TenantRefused::Deleted(tenant.id).into());
+        }
+        Ok(tenant)
+    }
+
+    /// Deletes a tenant with everything of it. Its keys are refused within 30 s. The watchdog
+    /// deletes what it has, and leaves a tombstone. Deleting a deleted tenant changes nothing.
+    pub async fn delete_tenant(&self, id: &TenantId) -> Result<Tenant, AppError> {
+        if *id == self.home {
+            return Err(TenantRefused::Own(id.clone()).into());
+        }
+        for _ in 0..MOST_TRIES {
+            let tenant = self.find_tenant(id).await?;
+            if tenant.status.is_gone() {
+                return Ok(tenant);
+            }
+            let deleting = tenant.deleting(self.clock.now());
+            match self.store.update(&deleting).await {
+                Ok(()) => {
+                    tracing::warn!("tenant is being deleted");
+                    return Ok(deleting);
+                }
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
     /// Changes a tenant. All functions know it within 30 s.
     pub async fn change_tenant(
         &self,
         id: &TenantId,
         changes: TenantChanges,
     ) -> Result<Tenant, AppError> {
-        let before = self.find_tenant(id).await?;
+        let before = self.find_present(id).await?;
         let status = changes.status.unwrap_or(before.status);
         let rate = changes.rate.apply(before.rate);
         if (status, rate) == (before.status, before.rate) {
@@ -103,7 +142,9 @@ impl Tenants {
         match changes.status {
             Some(TenantStatus::Suspended) => tracing::warn!("tenant suspended"),
             Some(TenantStatus::Active) => tracing::warn!("tenant active again"),
-            None => tracing::info!("tenant changed"),
+            Some(TenantStatus::Deleting | TenantStatus::Deleted) | None => {
+                tracing::info!("tenant changed");
+            }
         }
         Ok(tenant)
     }
@@ -113,9 +154,9 @@ impl Tenants {
     pub async fn renew_seals(&self, page: &PageRequest) -> Result<RenewedSeals, AppError> {
         let tenants = self.store.list(page).await?;
         let home = page.after.is_none().then_some(&self.home);
-        let ids = home
-            .into_iter()
-            .chain(tenants.entries.iter().map(|tenant| &tenant.id));
+        let present = tenants.entries.iter();
+        let present = present.filter(|tenant| !tenant.status.is_gone());
+        let ids = home.into_iter().chain(present.map(|tenant| &tenant.id));
         let mut keys = 0;
         for id in ids {
             keys += self.keys.renew_seals_of(id).await?;
@@ -137,7 +178,7 @@ impl Tenants {
             let reason = "must not have operator: only keys of the deployment's own tenant may";
             return Err(AppError::invalid("/scopes", reason));
         }
-        let tenant = self.find_tenant(id).await?;
+        let tenant = self.find_present(id).await?;
         check_rate(terms.rate, tenant.rate)?;
         self.keys.create_key_of(tenant.id, terms).await
     }

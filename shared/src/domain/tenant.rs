@@ -51,6 +51,9 @@ pub struct Tenant {
     pub status: TenantStatus,
     /// How many requests all its keys together may make.
     pub rate: Option<RequestRate>,
+    /// Since when the watchdog's walk through its tasks has found nothing to do; `None` if it walks
+    /// through none.
+    pub quiet_since: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
     /// How often it was changed.
@@ -65,6 +68,20 @@ pub enum TenantStatus {
     Active,
     /// Its requests are refused. Nothing of it is deleted.
     Suspended,
+    /// Its keys are unknown, and the watchdog deletes everything of it.
+    Deleting,
+    /// Nothing is left of it but its id, which is never used again.
+    Deleted,
+}
+
+impl TenantStatus {
+    /// Whether the tenant is deleted, or will be.
+    pub const fn is_gone(self) -> bool {
+        match self {
+            Self::Deleting | Self::Deleted => true,
+            Self::Active | Self::Suspended => false,
+        }
+    }
 }
 
 impl Tenant {
@@ -74,6 +91,7 @@ impl Tenant {
             id,
             status: TenantStatus::Active,
             rate: None,
+            quiet_since: None,
             created_at: now,
             revision: 1,
         }
@@ -87,6 +105,24 @@ impl Tenant {
             rate,
             revision: self.revision + 1,
             ..self
+        }
+    }
+
+    /// The tenant, to be deleted from now on.
+    #[must_use]
+    pub fn deleting(self, now: Timestamp) -> Self {
+        Self {
+            quiet_since: Some(now),
+            ..self.changed(TenantStatus::Deleting, None)
+        }
+    }
+
+    /// What is left of the tenant once everything of it is deleted.
+    #[must_use]
+    pub fn deleted(self) -> Self {
+        Self {
+            quiet_since: None,
+            ..self.changed(TenantStatus::Deleted, None)
         }
     }
 }

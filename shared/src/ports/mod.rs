@@ -17,6 +17,7 @@ pub mod retention;
 pub mod secrets;
 pub mod slots;
 pub mod store;
+pub mod tenant_retention;
 pub mod tools;
 pub mod usage;
 
@@ -38,5 +39,6 @@ pub use store::{
     PageRequest, StepsPage, StepsRequest, StoreError, TaskAgents, TaskDetails, TaskFilter,
     TaskOrder, TaskStore, TaskSummary, UnreadableAgent,
 };
+pub use tenant_retention::{Pass, Remains, TenantRetention, WalkedFor, WalkedTasks, WalkedTenant};
 pub use tools::{ToolOutput, ToolRequest, Tools};
 pub use usage::{CheckPlace, UsageCheck, UsageStore};

@@ -85,7 +85,10 @@ impl AgentOfTask {
     /// Why the agent's tasks must wait, if they must.
     pub const fn wait(&self) -> Option<WaitReason> {
         match (self.tenant, self.switch) {
-            (TenantStatus::Suspended, _) => Some(WaitReason::TenantSuspended),
+            // The watchdog ends and deletes the tasks of a tenant that is gone.
+            (TenantStatus::Suspended | TenantStatus::Deleting | TenantStatus::Deleted, _) => {
+                Some(WaitReason::TenantSuspended)
+            }
             (TenantStatus::Active, Switch::Disabled) => Some(WaitReason::AgentDisabled),
             (TenantStatus::Active, Switch::Enabled) => None,
         }

@@ -9,7 +9,7 @@ use crate::domain::{
 use crate::ports::{ListedKey, SealedCredential, StoreError};
 
 const KEY_ID: &str = "key_id";
-const TENANT: &str = "tenant";
+pub(super) const TENANT: &str = "tenant";
 const NAME: &str = "name";
 const SCOPES: &str = "scopes";
 const CREATED_AT: &str = "created_at";

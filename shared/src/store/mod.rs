@@ -38,6 +38,7 @@ mod task_list;
 mod task_overdue;
 mod task_retention;
 mod task_store;
+mod tenant_retention;
 mod tenants;
 mod usage;
 

@@ -7,20 +7,24 @@ use aws_sdk_dynamodb::types::CancellationReason;
 
 use super::error::reasons_of_transaction;
 use super::items::{self, Fields, Item, REVISION, moment, name, number, text};
-use super::keys::{self, Key, LISTED_TENANT_PREFIX, TENANTS};
+use super::keys::{self, DUE_AT, DUE_SHARD, Key, LISTED_TENANT_PREFIX, TENANTS, WALKED_TENANTS};
 use super::table::{self, Table};
-use crate::domain::{Tenant, TenantId};
+use crate::domain::{Tenant, TenantId, TenantStatus};
 use crate::ports::{Page, PageRequest, StoreError, TenantStore};
 
 const ID: &str = "tenant";
 const STATUS: &str = "status";
+/// `deleting` or `deleted`. Such a tenant has the status `suspended` too, which earlier versions
+/// know.
+const DELETION: &str = "deletion";
 const RATE: &str = "requests_per_minute";
+pub(super) const QUIET_SINCE: &str = "quiet_since";
 const CREATED_AT: &str = "created_at";
 
 /// Tenants in a DynamoDB table.
 #[derive(Debug, Clone)]
 pub struct DynamoTenantStore {
-    table: Table,
+    pub(super) table: Table,
 }
 
 impl DynamoTenantStore {
@@ -54,8 +58,9 @@ impl TenantStore for DynamoTenantStore {
     }
 
     async fn update(&self, tenant: &Tenant) -> Result<(), StoreError> {
-        let record = write(keys::tenant_record(&tenant.id), tenant);
-        let replace = self.table.transact_put_revision(record, tenant.revision)?;
+        let replace = self
+            .table
+            .transact_put_revision(write_record(tenant), tenant.revision)?;
         let copy = write(keys::listed_tenant(&tenant.id), tenant);
         let request = self
             .table
@@ -86,7 +91,7 @@ impl TenantStore for DynamoTenantStore {
 }
 
 /// Succeeds if the transaction's first write found this tenant already.
-fn is_stored(reasons: &[CancellationReason], tenant: &Tenant) -> Result<(), StoreError> {
+pub(super) fn is_stored(reasons: &[CancellationReason], tenant: &Tenant) -> Result<(), StoreError> {
     let item = reasons.first().and_then(CancellationReason::item);
     match item.map(read).transpose()? {
         Some(stored) if stored == *tenant => Ok(()),
@@ -94,30 +99,54 @@ fn is_stored(reasons: &[CancellationReason], tenant: &Tenant) -> Result<(), Stor
     }
 }
 
+/// The tenant's own record. The index of what is due has it while the watchdog walks through the
+/// tenant's tasks.
+pub(super) fn write_record(tenant: &Tenant) -> Item {
+    let mut item = write(keys::tenant_record(&tenant.id), tenant);
+    if let Some(quiet_since) = tenant.quiet_since {
+        let walk = [
+            (QUIET_SINCE, moment(quiet_since)),
+            (DUE_SHARD, text(WALKED_TENANTS)),
+            (DUE_AT, moment(quiet_since)),
+        ];
+        item.extend(walk.map(|(name, value)| (name.to_owned(), value)));
+    }
+    item
+}
+
 fn write(key: Key, tenant: &Tenant) -> Item {
     let Tenant {
         id,
         status,
         rate,
+        quiet_since: _,
         created_at,
         revision,
     } = tenant;
+    let known = if status.is_gone() {
+        TenantStatus::Suspended
+    } else {
+        *status
+    };
     let mut attributes = vec![
         (ID, text(id.as_str())),
-        (STATUS, name(status)),
+        (STATUS, name(&known)),
         (CREATED_AT, moment(*created_at)),
         (REVISION, number(revision)),
     ];
+    attributes.extend(status.is_gone().then(|| (DELETION, name(status))));
     attributes.extend(rate.map(|rate| (RATE, number(rate.requests()))));
     items::item(key, attributes)
 }
 
-fn read(item: &Item) -> Result<Tenant, StoreError> {
+pub(super) fn read(item: &Item) -> Result<Tenant, StoreError> {
     let fields = Fields::of(item)?;
+    let known = fields.name(STATUS)?;
     Ok(Tenant {
         id: fields.parsed(ID)?,
-        status: fields.name(STATUS)?,
+        status: fields.optional(DELETION, Fields::name)?.unwrap_or(known),
         rate: fields.optional(RATE, items::rate)?,
+        quiet_since: fields.optional(QUIET_SINCE, Fields::moment)?,
         created_at: fields.moment(CREATED_AT)?,
         revision: fields.number(REVISION)?,
     })
@@ -125,27 +154,39 @@ fn read(item: &Item) -> Result<Tenant, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::items::checks::check_robustness;
     use super::*;
-    use crate::domain::TenantStatus;
     use crate::testing::samples;
 
     #[test]
     fn a_tenant_survives_its_record() {
         let tenant = Tenant::create(samples::tenant("acme"), samples::START);
+        let deleting = tenant.clone().deleting(samples::after(7));
         for tenant in [
             tenant.clone(),
             tenant.changed(TenantStatus::Suspended, None),
+            deleting.clone(),
+            deleting.deleted(),
         ] {
-            let item = write(keys::tenant_record(&tenant.id), &tenant);
-            assert_eq!(read(&item).unwrap(), tenant);
+            assert_eq!(read(&write_record(&tenant)).unwrap(), tenant);
+        }
+    }
+
+    #[test]
+    fn an_earlier_version_takes_a_deleted_tenant_for_a_suspended_one() {
+        let tenant = Tenant::create(samples::tenant("acme"), samples::START);
+        let deleting = tenant.deleting(samples::START);
+        for tenant in [deleting.clone(), deleting.deleted()] {
+            let mut item = write_record(&tenant);
+            item.remove(DELETION);
+            assert_eq!(read(&item).unwrap().status, TenantStatus::Suspended);
         }
     }
 
     #[test]
     fn a_damaged_record_is_reported() {
         let tenant = Tenant::create(samples::tenant("acme"), samples::START);
-        let item = write(keys::tenant_record(&tenant.id), &tenant);
         let required = ["v", "tenant", "status", "created_at", "revision"];
-        items::checks::check_robustness(&item, &required, read);
+        check_robustness(&write_record(&tenant), &required, read);
     }
 }

@@ -8,21 +8,22 @@ use async_trait::async_trait;
 use super::faults::{Call, Faults};
 use super::lock;
 use super::store::{cursor, cut};
-use crate::domain::{KeyId, Tenant, TenantId};
+use crate::domain::{KeyId, Tenant, TenantId, TenantStatus, Timestamp};
 use crate::ports::{
-    KeyAdded, KeyStore, ListedKey, Page, PageRequest, SealedCredential, StoreError, TenantStore,
+    KeyAdded, KeyStore, ListedKey, Page, PageRequest, Pass, SealedCredential, StoreError,
+    TenantStore,
 };
 
 /// API keys in memory, with the conditional writes of the real store. Clones share the content.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryKeys {
-    content: Arc<Mutex<Content>>,
+    pub(super) content: Arc<Mutex<Content>>,
     faults: Faults,
 }
 
 #[derive(Debug, Default)]
-struct Content {
-    keys: BTreeMap<KeyId, SealedCredential>,
+pub(super) struct Content {
+    pub(super) keys: BTreeMap<KeyId, SealedCredential>,
     last_used: BTreeMap<KeyId, u64>,
     /// How often a credential was read.
     reads: u32,
@@ -158,10 +159,15 @@ impl KeyStore for MemoryKeys {
     }
 }
 
+/// When the walks through tenants' tasks go on, and in which pass.
+pub(super) type Walks = BTreeMap<TenantId, (Timestamp, Option<Pass>)>;
+
 /// Tenants in memory, with the conditional writes of the real store. Clones share the content.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryTenants {
-    tenants: Arc<Mutex<BTreeMap<TenantId, Tenant>>>,
+    pub(super) tenants: Arc<Mutex<BTreeMap<TenantId, Tenant>>>,
+    /// How far the walks through the tenants' tasks came, and when they go on.
+    pub(super) walks: Arc<Mutex<Walks>>,
     faults: Faults,
 }
 
@@ -175,7 +181,7 @@ impl MemoryTenants {
         }
     }
 
-    async fn run<T>(
+    pub(super) async fn run<T>(
         &self,
         effect: impl FnOnce(&mut BTreeMap<TenantId, Tenant>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -218,6 +224,10 @@ impl TenantStore for MemoryTenants {
                 return Err(StoreError::Conflict);
             }
             *stored = tenant.clone();
+            let walk = tenant.quiet_since.map(|due_at| (due_at, None));
+            let mut walks = lock(&self.walks);
+            walks.remove(&tenant.id);
+            walks.extend(walk.map(|walk| (tenant.id.clone(), walk)));
             Ok(())
         })
         .await
@@ -228,6 +238,7 @@ impl TenantStore for MemoryTenants {
             let after: Option<TenantId> = cursor(page, |text| text.parse().ok())?;
             let tenants = tenants
                 .values()
+                .filter(|tenant| tenant.status != TenantStatus::Deleted)
                 .filter(|tenant| after.as_ref().is_none_or(|after| tenant.id > *after));
             Ok(cut(tenants.cloned(), page, |last| last.id.to_string()))
         })

@@ -69,6 +69,7 @@ const TEXTS: &[&str] = &[
 
 const NUMBERS: &[&str] = &[
     "keys",
+    "tenants",
     "step",
     "hop",
     "receives",

@@ -30,6 +30,7 @@ mod submit;
 mod suspended;
 mod sweep;
 mod telemetry;
+mod tenant_deletion;
 mod usage;
 mod waits;
 mod world;

@@ -105,8 +105,10 @@ values! {
     CacheMode: one_of::<domain::CacheMode>().default(Some(json!("default")));
     /// Something that a key may do.
     Scope: one_of::<domain::Scope>();
-    /// Whether a tenant may use the API.
+    /// Whether a tenant may use the API, or is deleted.
     TenantStatus: one_of::<domain::TenantStatus>();
+    /// Whether a tenant may use the API from now on.
+    NewTenantStatus: names(&["active", "suspended"]);
     /// The state of a task.
     TaskStatus: one_of::<domain::TaskStatus>();
     /// What a task waits for.

@@ -354,9 +354,7 @@ impl From<AppError> for Problem {
                 Self::conflict("the key is revoked, and cannot be changed; create a new one")
             }
             AppError::TooManyKeys(most) => Self::too_many_keys(most),
-            AppError::TenantExists(tenant) => {
-                Self::conflict(format!("the id {tenant} is taken; choose another one"))
-            }
+            AppError::Tenant(refused) => Self::conflict(refused.to_string()),
             AppError::Pepper(ref cause) => {
                 tracing::error!(error = %Causes(&error), "request failed");
                 Self::keyless("pepper of API keys", cause)

@@ -17,7 +17,7 @@ pub(crate) struct Route(
     pub(crate) Scope,
 );
 
-pub(crate) const ROUTES: [Route; 47] = [
+pub(crate) const ROUTES: [Route; 48] = [
     Route("POST", "/v1/agents", AGENT, Scope::AgentsWrite),
     Route("GET", "/v1/agents/{agent}", "", Scope::AgentsRead),
     Route("GET", "/v1/agents", "", Scope::AgentsRead),
@@ -134,6 +134,7 @@ pub(crate) const ROUTES: [Route; 47] = [
         r#"{"status":"suspended"}"#,
         Scope::Operator,
     ),
+    Route("DELETE", "/v1/tenants/{tenant}", "", Scope::Operator),
     Route(
         "POST",
         "/v1/tenants/{tenant}/keys",

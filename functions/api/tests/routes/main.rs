@@ -22,6 +22,7 @@ mod logs;
 mod openapi;
 mod platform;
 mod tasks;
+mod tenants;
 mod traces;
 mod usage;
 

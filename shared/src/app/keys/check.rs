@@ -157,6 +157,7 @@ impl KeyCheck {
         let key = &sealed.credential.key;
         let tenant = self.tenants.tenant(&key.tenant).await;
         let tenant = match tenant.map_err(failed)? {
+            Some(tenant) if tenant.status.is_gone() => return Ok(None),
             Some(tenant) => tenant,
             None if key.tenant == self.home => Tenant::create(self.home.clone(), key.created_at),
             None => return Ok(None),

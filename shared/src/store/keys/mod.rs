@@ -69,6 +69,10 @@ const ENDED_PREFIX: &str = "done#";
 /// The shard of [`DUE`] that archived agents are in, by the moment of their next scan.
 pub(super) const ARCHIVED_AGENTS: &str = "archived";
 
+/// The shard of [`DUE`] that tenants are in whose tasks the watchdog walks through, by the moment at
+/// which it goes on.
+pub(super) const WALKED_TENANTS: &str = "tenants";
+
 /// By how much the clocks of two machines may differ.
 pub(super) const CLOCK_SKEW: Duration = Duration::from_hours(1);
 
@@ -111,6 +115,24 @@ pub(super) fn listed_api_key(tenant: &TenantId, id: KeyId) -> Key {
         pk: self::tenant(tenant),
         sk: format!("{API_KEY_PREFIX}{id}"),
     }
+}
+
+/// The API key whose place in its tenant's list a sort key is.
+pub(super) fn parse_listed_api_key(sk: &str) -> Option<KeyId> {
+    sk.strip_prefix(API_KEY_PREFIX)?.parse().ok()
+}
+
+/// All partitions whose records go with a tenant: of its agents, API keys and counts, of its daily
+/// budgets, and of its usage. Its tasks and the ephemeral table are not among them.
+pub(super) fn tenant_partitions(tenant: &TenantId) -> Vec<String> {
+    let day = BudgetKey::TenantDay {
+        tenant: tenant.clone(),
+        day: 0,
+    };
+    let budgets = budget(&day).into_iter().map(|key| key.pk);
+    budgets
+        .chain([usage(tenant), self::tenant(tenant)])
+        .collect()
 }
 
 /// A tenant's own record.

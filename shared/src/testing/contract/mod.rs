@@ -25,6 +25,7 @@ mod task_list;
 mod task_overdue;
 mod task_queue;
 mod task_store;
+mod tenant_retention;
 mod tenant_store;
 mod together;
 mod usage;
@@ -44,6 +45,7 @@ use crate::ports::{
 pub use agent_retention::AgentPorts;
 pub use retention_ports::RetentionPorts;
 pub use task_queue::Inbox;
+pub use tenant_retention::TenantPorts;
 
 /// Why a check failed.
 type Broken = Box<dyn Error + Send + Sync>;
@@ -146,6 +148,14 @@ pub async fn retention(ports: RetentionPorts) {
 /// When a rule is broken.
 pub async fn agent_retention(ports: AgentPorts) {
     run(&ports, &[agent_retention::CHECKS]).await;
+}
+
+/// Checks the rules of [`TenantRetention`](crate::ports::TenantRetention).
+///
+/// # Panics
+/// When a rule is broken.
+pub async fn tenant_retention(ports: TenantPorts) {
+    run(&ports, &[tenant_retention::CHECKS]).await;
 }
 
 /// Checks the rules of [`Circuits`].

@@ -1,5 +1,8 @@
 //! What tenants see of each other, and limits on their requests.
 
+use shared::app::TenantRefused;
+use shared::ports::TenantStore;
+
 use super::*;
 
 #[tokio::test]
@@ -93,7 +96,7 @@ async fn an_id_of_a_tenant_is_taken_once() {
     for taken in ["acme", "default"] {
         let refused = create(taken).await;
         assert!(
-            matches!(refused, Err(AppError::TenantExists(_))),
+            matches!(refused, Err(AppError::Tenant(TenantRefused::Exists(_)))),
             "{refused:?}"
         );
     }
@@ -111,6 +114,45 @@ async fn an_id_of_a_tenant_is_taken_once() {
         .create_key(&samples::tenant("nobody"), samples::key_terms())
         .await;
     assert!(matches!(refused, Err(AppError::NotFound(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_deleted_tenants_keys_are_unknown_and_its_id_is_never_used_again() {
+    let world = World::new();
+    let acme = samples::tenant("acme");
+    world.tenants.create_tenant(acme.clone()).await.unwrap();
+    let first = world.tenants.create_key(&acme, samples::key_terms()).await;
+    let token = first.unwrap().1;
+    let function = world.function();
+    assert_eq!(outcome(&function, &token).await, "accepted");
+    let deleting = world.tenants.delete_tenant(&acme).await.unwrap();
+    assert_eq!(outcome(&world.function(), &token).await, "unknown");
+    world.clock.advance(Duration::from_secs(30));
+    assert_eq!(outcome(&function, &token).await, "unknown");
+    let again = world.tenants.delete_tenant(&acme).await.unwrap();
+    assert_eq!(again, deleting);
+
+    let tombstone = deleting.deleted();
+    world.tenant_store.update(&tombstone).await.unwrap();
+    world.clock.advance(Duration::from_secs(30));
+    assert_eq!(outcome(&function, &token).await, "unknown");
+    let again = world.tenants.delete_tenant(&acme).await.unwrap();
+    assert_eq!(again, tombstone);
+    let refused = world.tenants.create_tenant(acme.clone()).await;
+    assert!(
+        matches!(refused, Err(AppError::Tenant(TenantRefused::Deleted(_)))),
+        "{refused:?}"
+    );
+    let listed = world.tenants.list_tenants(&PageRequest {
+        limit: 10,
+        after: None,
+    });
+    assert_eq!(listed.await.unwrap().entries, []);
+    let own = world.tenants.delete_tenant(&home()).await;
+    assert!(
+        matches!(own, Err(AppError::Tenant(TenantRefused::Own(_)))),
+        "{own:?}"
+    );
 }
 
 #[tokio::test]
