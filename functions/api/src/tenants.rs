@@ -7,7 +7,7 @@ use axum::http::header::LOCATION;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use shared::app::{RenewedSeals, TenantChanges};
-use shared::domain::{Invalid, Patch, Tenant, TenantId, TenantStatus};
+use shared::domain::{Invalid, Patch, SuspendedTasks, Tenant, TenantId, TenantStatus};
 use utoipa::ToSchema;
 
 use crate::Api;
@@ -37,6 +37,10 @@ pub(crate) struct ChangeTenantRequest {
     #[serde(default)]
     #[schema(value_type = values::NewTenantStatus)]
     status: Patch<String>,
+    /// What happens to the tasks of the suspended tenant that have not ended.
+    #[serde(default)]
+    #[schema(value_type = values::SuspendedTasks)]
+    suspended_tasks: Patch<String>,
     #[schema(value_type = Option<RateEntry>)]
     limits: Option<Object<RateEntry>>,
 }
@@ -49,6 +53,9 @@ pub(crate) struct TenantResponse {
     id: String,
     #[schema(value_type = values::TenantStatus)]
     status: TenantStatus,
+    /// Null unless the tenant is suspended.
+    #[schema(value_type = Option<values::SuspendedTasks>)]
+    suspended_tasks: Option<SuspendedTasks>,
     limits: RateResponse,
     #[schema(value_type = values::Time)]
     created_at: String,
@@ -59,6 +66,8 @@ impl From<&Tenant> for TenantResponse {
         Self {
             id: tenant.id.to_string(),
             status: tenant.status,
+            suspended_tasks: (tenant.status == TenantStatus::Suspended)
+                .then_some(tenant.suspended_tasks),
             limits: tenant.rate.into(),
             created_at: rfc3339(tenant.created_at),
         }
@@ -145,9 +154,14 @@ pub(crate) async fn change_tenant(
     let mut broken = Broken::default();
     let status = broken.keep(not_null("/status", request.status)).flatten();
     let status = status.map(|name| broken.keep(new_status(&name)));
+    let (field, names) = ("/suspended_tasks", "wait or cancel");
+    let tasks = broken.keep(not_null(field, request.suspended_tasks));
+    let tasks = tasks.flatten();
+    let tasks = tasks.map(|name| broken.keep(named(field, &name, names)));
     let rate = RateEntry::rate(request.limits, &mut broken);
     let changes = broken.finish(Some(TenantChanges {
         status: status.flatten(),
+        suspended_tasks: tasks.flatten(),
         rate,
     }))?;
     let tenant = api.tenants.change_tenant(&id, changes).await?;

@@ -6,7 +6,8 @@ use super::keys::check_rate;
 use super::span::record;
 use super::{AppError, Keys, TenantRefused};
 use crate::domain::{
-    ApiKey, ApiToken, KeyTerms, Patch, RequestRate, Scope, Tenant, TenantId, TenantStatus,
+    ApiKey, ApiToken, KeyTerms, Patch, RequestRate, Scope, SuspendedTasks, Tenant, TenantId,
+    TenantStatus,
 };
 use crate::ports::{Clock, Page, PageRequest, StoreError, TenantStore};
 
@@ -18,6 +19,8 @@ const MOST_TRIES: usize = 8;
 pub struct TenantChanges {
     /// Whether it may use the API.
     pub status: Option<TenantStatus>,
+    /// What happens to its tasks while it is suspended, if that changes.
+    pub suspended_tasks: Option<SuspendedTasks>,
     /// How many requests its keys together may make.
     pub rate: Patch<RequestRate>,
 }
@@ -133,14 +136,29 @@ impl Tenants {
     ) -> Result<Tenant, AppError> {
         let before = self.find_present(id).await?;
         let status = changes.status.unwrap_or(before.status);
-        let rate = changes.rate.apply(before.rate);
-        if (status, rate) == (before.status, before.rate) {
+        let mut tenant = before
+            .clone()
+            .changed(status, changes.rate.apply(before.rate));
+        if let Some(tasks) = changes.suspended_tasks {
+            if status != TenantStatus::Suspended {
+                let reason = "must be left out unless the tenant is suspended";
+                return Err(AppError::invalid("/suspended_tasks", reason));
+            }
+            tenant = tenant.with_suspended_tasks(tasks, self.clock.now());
+        }
+        let unchanged = Tenant {
+            revision: before.revision,
+            ..tenant.clone()
+        };
+        if unchanged == before {
             return Ok(before);
         }
-        let tenant = before.changed(status, rate);
         self.store.update(&tenant).await?;
         match changes.status {
-            Some(TenantStatus::Suspended) => tracing::warn!("tenant suspended"),
+            Some(TenantStatus::Suspended) => {
+                let are_canceled = tenant.suspended_tasks == SuspendedTasks::Cancel;
+                tracing::warn!(tasks_are_canceled = are_canceled, "tenant suspended");
+            }
             Some(TenantStatus::Active) => tracing::warn!("tenant active again"),
             Some(TenantStatus::Deleting | TenantStatus::Deleted) | None => {
                 tracing::info!("tenant changed");

@@ -89,7 +89,7 @@ pub use task::{
     Cancellation, Change, ClaimRefused, Event, History, Lease, Overdue, Parkings, ReopenFrom,
     ResumeRefused, Spent, Task, TaskInput, TaskState, WrongState,
 };
-pub use tenant::{Tenant, TenantId, TenantStatus};
+pub use tenant::{SuspendedTasks, Tenant, TenantId, TenantStatus};
 pub use time::{Timestamp, whole_millis};
 pub use tool::{BuiltinTool, MAX_TOOL_TEXT_BYTES};
 pub use tool_rules::{HostPattern, HttpMethod, HttpRules, Schemes};

@@ -49,6 +49,8 @@ pub struct Tenant {
     pub id: TenantId,
     /// Whether it may use the API.
     pub status: TenantStatus,
+    /// What happens to its tasks while it is suspended.
+    pub suspended_tasks: SuspendedTasks,
     /// How many requests all its keys together may make.
     pub rate: Option<RequestRate>,
     /// Since when the watchdog's walk through its tasks has found nothing to do; `None` if it walks
@@ -74,6 +76,17 @@ pub enum TenantStatus {
     Deleted,
 }
 
+/// What happens to the tasks of a suspended tenant that have not ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SuspendedTasks {
+    /// They wait until the tenant is active again, or end at their deadlines.
+    #[default]
+    Wait,
+    /// The watchdog cancels them.
+    Cancel,
+}
+
 impl TenantStatus {
     /// Whether the tenant is deleted, or will be.
     pub const fn is_gone(self) -> bool {
@@ -90,6 +103,7 @@ impl Tenant {
         Self {
             id,
             status: TenantStatus::Active,
+            suspended_tasks: SuspendedTasks::Wait,
             rate: None,
             quiet_since: None,
             created_at: now,
@@ -100,10 +114,31 @@ impl Tenant {
     /// The tenant in this status and with this limit, in its next revision.
     #[must_use]
     pub fn changed(self, status: TenantStatus, rate: Option<RequestRate>) -> Self {
+        let (suspended_tasks, quiet_since) = match status {
+            TenantStatus::Suspended => (self.suspended_tasks, self.quiet_since),
+            TenantStatus::Active | TenantStatus::Deleting | TenantStatus::Deleted => {
+                (SuspendedTasks::Wait, None)
+            }
+        };
         Self {
             status,
+            suspended_tasks,
             rate,
+            quiet_since,
             revision: self.revision + 1,
+            ..self
+        }
+    }
+
+    /// The suspended tenant, with this happening to its tasks from now on.
+    #[must_use]
+    pub fn with_suspended_tasks(self, tasks: SuspendedTasks, now: Timestamp) -> Self {
+        if tasks == self.suspended_tasks {
+            return self;
+        }
+        Self {
+            suspended_tasks: tasks,
+            quiet_since: (tasks == SuspendedTasks::Cancel).then_some(now),
             ..self
         }
     }
@@ -130,5 +165,33 @@ impl Tenant {
 impl fmt::Display for TenantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::samples::{self, START, after};
+
+    #[test]
+    fn a_walk_begins_with_a_cancellation_and_ends_with_the_suspension() {
+        let tenant = Tenant::create(samples::tenant("acme"), START);
+        let suspended = tenant.changed(TenantStatus::Suspended, None);
+        assert_eq!(suspended.quiet_since, None);
+        let canceling = suspended.with_suspended_tasks(SuspendedTasks::Cancel, after(1));
+        assert_eq!(canceling.quiet_since, Some(after(1)));
+        let again = canceling
+            .clone()
+            .changed(TenantStatus::Suspended, None)
+            .with_suspended_tasks(SuspendedTasks::Cancel, after(9));
+        assert_eq!(again.quiet_since, Some(after(1)));
+        let waiting = again
+            .clone()
+            .with_suspended_tasks(SuspendedTasks::Wait, after(9));
+        let active = again.changed(TenantStatus::Active, None);
+        assert_eq!(active.suspended_tasks, SuspendedTasks::Wait);
+        for tenant in [waiting, active] {
+            assert_eq!(tenant.quiet_since, None);
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::error::reasons_of_transaction;
 use super::items::{self, Fields, Item, REVISION, moment, name, number, text};
 use super::keys::{self, DUE_AT, DUE_SHARD, Key, LISTED_TENANT_PREFIX, TENANTS, WALKED_TENANTS};
 use super::table::{self, Table};
-use crate::domain::{Tenant, TenantId, TenantStatus};
+use crate::domain::{SuspendedTasks, Tenant, TenantId, TenantStatus};
 use crate::ports::{Page, PageRequest, StoreError, TenantStore};
 
 const ID: &str = "tenant";
@@ -17,6 +17,8 @@ const STATUS: &str = "status";
 /// `deleting` or `deleted`. Such a tenant has the status `suspended` too, which earlier versions
 /// know.
 const DELETION: &str = "deletion";
+/// Absent if they wait.
+const SUSPENDED_TASKS: &str = "suspended_tasks";
 const RATE: &str = "requests_per_minute";
 pub(super) const QUIET_SINCE: &str = "quiet_since";
 const CREATED_AT: &str = "created_at";
@@ -118,6 +120,7 @@ fn write(key: Key, tenant: &Tenant) -> Item {
     let Tenant {
         id,
         status,
+        suspended_tasks,
         rate,
         quiet_since: _,
         created_at,
@@ -135,6 +138,9 @@ fn write(key: Key, tenant: &Tenant) -> Item {
         (REVISION, number(revision)),
     ];
     attributes.extend(status.is_gone().then(|| (DELETION, name(status))));
+    if *suspended_tasks == SuspendedTasks::Cancel {
+        attributes.push((SUSPENDED_TASKS, name(suspended_tasks)));
+    }
     attributes.extend(rate.map(|rate| (RATE, number(rate.requests()))));
     items::item(key, attributes)
 }
@@ -145,6 +151,9 @@ pub(super) fn read(item: &Item) -> Result<Tenant, StoreError> {
     Ok(Tenant {
         id: fields.parsed(ID)?,
         status: fields.optional(DELETION, Fields::name)?.unwrap_or(known),
+        suspended_tasks: fields
+            .optional(SUSPENDED_TASKS, Fields::name)?
+            .unwrap_or_default(),
         rate: fields.optional(RATE, items::rate)?,
         quiet_since: fields.optional(QUIET_SINCE, Fields::moment)?,
         created_at: fields.moment(CREATED_AT)?,
@@ -162,9 +171,11 @@ mod tests {
     fn a_tenant_survives_its_record() {
         let tenant = Tenant::create(samples::tenant("acme"), samples::START);
         let deleting = tenant.clone().deleting(samples::after(7));
+        let suspended = tenant.clone().changed(TenantStatus::Suspended, None);
         for tenant in [
-            tenant.clone(),
-            tenant.changed(TenantStatus::Suspended, None),
+            tenant,
+            suspended.clone(),
+            suspended.with_suspended_tasks(SuspendedTasks::Cancel, samples::after(5)),
             deleting.clone(),
             deleting.deleted(),
         ] {

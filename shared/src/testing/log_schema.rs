@@ -135,7 +135,13 @@ const NUMBERS: &[&str] = &[
     "bound_micro_usd",
 ];
 
-const FLAGS: &[&str] = &["is_error", "unfinished", "idempotency_key", "dry_run"];
+const FLAGS: &[&str] = &[
+    "is_error",
+    "unfinished",
+    "idempotency_key",
+    "dry_run",
+    "tasks_are_canceled",
+];
 
 /// The status of a task is a text, the status of an HTTP response a number.
 const EITHER: &[&str] = &["status"];

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::app::{RunOutcome, Runner, TenantGate};
-use shared::domain::{Tenant, TenantStatus, WaitReason};
-use shared::ports::TenantStore;
-use shared::testing::{Faults, MemoryTenants, When};
+use shared::domain::{SuspendedTasks, TaskStatus, Tenant, TenantStatus, WaitReason};
+use shared::ports::{TaskStore, TenantStore};
+use shared::testing::{Faults, MemoryTenants, When, samples};
 
-use crate::world::World;
+use crate::tenant_deletion::Tenants;
+use crate::world::{INVOCATION, World};
 
 /// A worker that knows the world's tenant, which is in this store.
 fn worker(world: &World, tenants: MemoryTenants) -> Runner {
@@ -92,4 +93,59 @@ async fn a_status_that_can_not_be_read_is_the_last_known_one() {
     world.pass(30);
     faults.fail_next(When::Before);
     assert!(run().await, "still suspended");
+}
+
+impl Tenants {
+    async fn suspend(&self, tasks: SuspendedTasks) {
+        let before = self.tenant().await;
+        let suspended = before
+            .changed(TenantStatus::Suspended, None)
+            .with_suspended_tasks(tasks, self.world.now());
+        self.stores.tenants.update(&suspended).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_tasks_of_a_suspended_tenant_are_canceled_if_the_operator_says_so() {
+    let tenants = Tenants::new().await;
+    let world = &tenants.world;
+    let ended = world.submit("hello").await.unwrap().id();
+    world.run(ended).await.unwrap();
+    let [queued, running] = [
+        world.submit("hello again").await.unwrap().id(),
+        world.submit("and again").await.unwrap().id(),
+    ];
+    let lease = samples::lease_until(world.now().plus(INVOCATION));
+    let claimed = world
+        .store
+        .claim(world.tenant(), running, lease, world.now());
+    claimed.await.unwrap();
+    tenants.suspend(SuspendedTasks::Wait).await;
+    assert_eq!(tenants.walk_for(1).await.canceled, 0);
+
+    tenants.suspend(SuspendedTasks::Cancel).await;
+    let round = tenants.walk_for(2).await;
+    assert_eq!((round.canceled, round.deleted), (2, 0), "{round:?}");
+    let status = async |id| world.status(id).await;
+    assert_eq!(status(ended).await, TaskStatus::Completed);
+    assert_eq!(status(queued).await, TaskStatus::Canceled);
+    assert_eq!(status(running).await, TaskStatus::Canceled);
+
+    let late = world.submit("passed the check before").await.unwrap().id();
+    let round = tenants.walk_for(61).await;
+    assert_eq!((round.canceled, round.failed), (1, 0), "{round:?}");
+    assert_eq!(status(late).await, TaskStatus::Canceled);
+    assert_eq!(tenants.tenant().await.quiet_since, None, "the walk is over");
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_active_again_keeps_its_tasks() {
+    let tenants = Tenants::new().await;
+    let world = &tenants.world;
+    let task = world.submit("hello").await.unwrap().id();
+    tenants.suspend(SuspendedTasks::Cancel).await;
+    let active = tenants.tenant().await.changed(TenantStatus::Active, None);
+    tenants.stores.tenants.update(&active).await.unwrap();
+    assert_eq!(tenants.walk_for(61).await.canceled, 0);
+    assert_eq!(world.status(task).await, TaskStatus::Queued);
 }

@@ -109,6 +109,8 @@ values! {
     TenantStatus: one_of::<domain::TenantStatus>();
     /// Whether a tenant may use the API from now on.
     NewTenantStatus: names(&["active", "suspended"]);
+    /// What happens to the tasks of a suspended tenant that have not ended.
+    SuspendedTasks: one_of::<domain::SuspendedTasks>();
     /// The state of a task.
     TaskStatus: one_of::<domain::TaskStatus>();
     /// What a task waits for.

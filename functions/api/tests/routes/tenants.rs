@@ -106,3 +106,38 @@ async fn the_deployments_own_tenant_and_unknown_ones_are_not_deleted() {
         assert_eq!(broken["detail"], "must be active or suspended");
     }
 }
+
+#[tokio::test]
+async fn the_operator_says_what_happens_to_a_suspended_tenants_tasks() {
+    let platform = Platform::new();
+    platform.create_tenant("acme").await;
+    let change = async |body| send(&platform, "PATCH", "/v1/tenants/acme", body).await;
+    let refused = change(json!({ "suspended_tasks": "cancel" })).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let broken = &refused.body["errors"][0];
+    assert_eq!(broken["pointer"], "/suspended_tasks");
+    for (named, reason) in [
+        (json!("drop"), "must be wait or cancel"),
+        (Value::Null, "must not be null"),
+    ] {
+        let refused = change(json!({ "status": "suspended", "suspended_tasks": named })).await;
+        assert_eq!(refused.body["errors"][0]["detail"], reason);
+    }
+    let table = [
+        (json!({ "status": "active" }), Value::Null),
+        (json!({ "status": "suspended" }), json!("wait")),
+        (json!({ "suspended_tasks": "cancel" }), json!("cancel")),
+        (json!({ "status": "suspended" }), json!("cancel")),
+        (json!({ "status": "active" }), Value::Null),
+        (
+            json!({ "status": "suspended", "suspended_tasks": "cancel" }),
+            json!("cancel"),
+        ),
+        (json!({ "suspended_tasks": "wait" }), json!("wait")),
+    ];
+    for (body, expected) in table {
+        let changed = change(body.clone()).await;
+        assert_eq!(changed.status, StatusCode::OK, "{body}: {}", changed.body);
+        assert_eq!(changed.body["suspended_tasks"], expected, "{body}");
+    }
+}
