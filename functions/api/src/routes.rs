@@ -66,6 +66,8 @@ pub(crate) fn with_key<R: Routes>(routes: R) -> R {
         lifecycle::list_history
         texts::read_output
         lifecycle::list_steps
+        lifecycle::find_step
+        texts::read_step_json
         texts::read_step_text
         texts::read_call_arguments
         lifecycle::cancel_task

@@ -1,4 +1,4 @@
-//! Reading the long texts of a task, which a response may have to cut.
+//! Reading single steps of a task, and the long texts that a response may have to cut.
 
 use super::{AppError, Tasks};
 use crate::domain::{PendingCall, Step, StepKind, TaskId, TaskState, TenantId, ToolCall};
@@ -20,6 +20,18 @@ impl Tasks {
         }
     }
 
+    /// The step of this number.
+    pub async fn find_step(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+        number: u32,
+    ) -> Result<Step, AppError> {
+        let task = self.find_task(tenant, id).await?;
+        let step = self.step_at(&task, number).await?;
+        step.ok_or_else(|| AppError::NotFound(format!("step {number}")))
+    }
+
     /// What the model or the tool said in the step of this number.
     pub async fn step_text(
         &self,
@@ -27,12 +39,9 @@ impl Tasks {
         id: TaskId,
         number: u32,
     ) -> Result<String, AppError> {
-        let task = self.find_task(tenant, id).await?;
-        let step = self.step_at(&task, number).await?;
-        match step.map(|step| step.kind) {
-            Some(StepKind::ModelCall { answer, .. }) => Ok(answer.text()),
-            Some(StepKind::ToolCall { text, .. }) => Ok(text),
-            None => Err(AppError::NotFound(format!("step {number}"))),
+        match self.find_step(tenant, id, number).await?.kind {
+            StepKind::ModelCall { answer, .. } => Ok(answer.text()),
+            StepKind::ToolCall { text, .. } => Ok(text),
         }
     }
 

@@ -74,7 +74,12 @@ const LINKS: [Links; 12] = [
     Links {
         from: ("list_steps", "200"),
         values: &[SAME_ID, ("number", "$response.body#/data/0/number")],
-        to: &["read_step_text", "read_call_arguments"],
+        to: &[
+            "find_step",
+            "read_step_json",
+            "read_step_text",
+            "read_call_arguments",
+        ],
     },
     Links {
         from: ("list_dead_letters", "200"),

@@ -2,18 +2,20 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use shared::domain::TaskId;
 use shared::ports::Page;
 
 use super::request::{AnswerTaskRequest, ResumeTaskRequest, RetryTaskRequest};
 use super::response::{NumberedChangeResponse, TaskResponse};
-use super::steps::StepResponse;
+use super::steps::{Extent, StepResponse};
 use crate::Api;
 use crate::auth::{Caller, TasksRead, TasksSubmit};
 use crate::body::{Body, OptionalBody};
 use crate::delivery::{MAX_BODY_BYTES, bytes_of, fit};
-use crate::path::PathId;
+use crate::etag::{EntityTag, IfNoneMatch};
+use crate::path::{PathId, PathNumber};
 use crate::problem::Problem;
 use crate::query::{ListResponse, PageParams, Params, refused};
 
@@ -153,7 +155,10 @@ pub(crate) async fn list_steps(
     for step in part.steps {
         let (number, entry) = (
             step.number,
-            fit(StepResponse::from(&step), MAX_BODY_BYTES - PAGE_FRAME_BYTES),
+            fit(
+                StepResponse::of(&step, Extent::Entry),
+                MAX_BODY_BYTES - PAGE_FRAME_BYTES,
+            ),
         );
         bytes += bytes_of(&entry);
         if bytes > MAX_PAGE_BYTES && !entries.is_empty() {
@@ -168,6 +173,27 @@ pub(crate) async fn list_steps(
         .map(|(number, _)| number.to_string());
     let entries = entries.into_iter().map(|(_, entry)| entry).collect();
     Ok(Json(ListResponse::of(Page { entries, next })))
+}
+
+/// Reads a step of a task. Its texts are cut if the response would be too large.
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}/steps/{number}",
+    params(IfNoneMatch),
+    responses((status = 200, body = StepResponse, headers(("ETag"))), (status = 304, headers(("ETag"))))
+)]
+pub(crate) async fn find_step(
+    State(api): State<Api>,
+    Caller { access, .. }: Caller<TasksRead>,
+    (PathId(id), PathNumber(number)): (PathId<TaskId>, PathNumber),
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, Problem> {
+    params.finish()?;
+    let step = api.tasks.find_step(&access.tenant, id, number).await?;
+    // A retry from the start can put a step of another run in the place of this one.
+    let tag = EntityTag::of(&format!("{id}-{number}-{}-{}", step.base, api.version));
+    let shown = fit(StepResponse::of(&step, Extent::Alone), MAX_BODY_BYTES);
+    Ok(tag.respond(&headers, Json(shown)))
 }
 
 /// Lists all transitions of a task, in order.

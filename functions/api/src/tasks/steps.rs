@@ -19,6 +19,17 @@ const MAX_TOOL_TEXT_BYTES: usize = 256 * 1_024;
 /// The most tool calls of an answer in a response: as many as a task may have.
 const MAX_CALLS: usize = 1_000;
 
+/// How much of a step is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// A list has other steps too, so a tool's text is cut.
+    Entry,
+    /// As much as a response may have.
+    Alone,
+    /// Everything.
+    Whole,
+}
+
 /// One step of a task.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Step)]
@@ -99,8 +110,8 @@ struct ToolCallResponse {
     is_error: bool,
 }
 
-impl From<&Step> for StepResponse {
-    fn from(step: &Step) -> Self {
+impl StepResponse {
+    pub(crate) fn of(step: &Step, extent: Extent) -> Self {
         Self {
             number: step.number,
             fence: step.fence,
@@ -108,7 +119,7 @@ impl From<&Step> for StepResponse {
             finished_at: rfc3339(step.finished_at),
             kind: match &step.kind {
                 StepKind::ModelCall { requested, answer } => {
-                    KindResponse::ModelCall(Box::new(model_call(requested, answer)))
+                    KindResponse::ModelCall(Box::new(model_call(requested, answer, extent)))
                 }
                 StepKind::ToolCall {
                     call,
@@ -120,7 +131,12 @@ impl From<&Step> for StepResponse {
                     name: LongText::new("name", call.name.as_str()),
                     arguments: LongText::new("arguments", call.arguments.as_str()),
                     by: *by,
-                    text: LongText::new("text", text.as_str()).at_most(MAX_TOOL_TEXT_BYTES),
+                    text: match extent {
+                        Extent::Entry => {
+                            LongText::new("text", text.as_str()).at_most(MAX_TOOL_TEXT_BYTES)
+                        }
+                        Extent::Alone | Extent::Whole => LongText::new("text", text.as_str()),
+                    },
                     is_error: *is_error,
                 }),
             },
@@ -165,7 +181,11 @@ impl LongTexts for StepResponse {
     }
 }
 
-fn model_call(requested: &ModelRef, answer: &ModelAnswer) -> ModelCallResponse {
+fn model_call(requested: &ModelRef, answer: &ModelAnswer, extent: Extent) -> ModelCallResponse {
+    let most_calls = match extent {
+        Extent::Entry | Extent::Alone => MAX_CALLS,
+        Extent::Whole => usize::MAX,
+    };
     ModelCallResponse {
         requested_model: requested.into(),
         model: (&answer.model).into(),
@@ -174,10 +194,10 @@ fn model_call(requested: &ModelRef, answer: &ModelAnswer) -> ModelCallResponse {
         text: LongText::new("text", answer.text()),
         tool_calls: answer
             .tool_calls()
-            .take(MAX_CALLS)
+            .take(most_calls)
             .map(CallResponse::from)
             .collect(),
-        tool_calls_truncated: answer.tool_calls().nth(MAX_CALLS).is_some(),
+        tool_calls_truncated: answer.tool_calls().nth(most_calls).is_some(),
         usage: answer.usage,
         cost_micro_usd: answer.spend.cost.micro_usd,
         model_attempts: answer.spend.attempts,

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use shared::domain::TaskId;
 
+use super::steps::{Extent, StepResponse};
 use crate::Api;
 use crate::auth::{Caller, TasksRead};
 use crate::delivery::{RangeParams, TextRange, TextResponse};
@@ -30,6 +31,28 @@ pub(crate) async fn read_output(
     params.finish()?;
     let text = api.tasks.output_text(&access.tenant, id).await?;
     TextResponse::of(&text, range).map(Json)
+}
+
+/// Reads a part of a whole step as JSON. Nothing in it is cut.
+///
+/// The parts together are a JSON object with the fields of the step.
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}/steps/{number}/json",
+    params(RangeParams),
+    responses((status = 200, body = TextResponse))
+)]
+pub(crate) async fn read_step_json(
+    State(api): State<Api>,
+    Caller { access, .. }: Caller<TasksRead>,
+    (PathId(id), PathNumber(number)): (PathId<TaskId>, PathNumber),
+    mut params: Params,
+) -> Result<Json<TextResponse>, Problem> {
+    let range = TextRange::take(&mut params)?;
+    params.finish()?;
+    let step = api.tasks.find_step(&access.tenant, id, number).await?;
+    let whole = serde_json::to_string(&StepResponse::of(&step, Extent::Whole));
+    let whole = whole.map_err(|_| Problem::internal())?;
+    TextResponse::of(&whole, range).map(Json)
 }
 
 /// Reads a part of the text of a step: a model's answer or a tool's result.

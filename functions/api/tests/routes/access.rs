@@ -17,7 +17,7 @@ pub(crate) struct Route(
     pub(crate) Scope,
 );
 
-pub(crate) const ROUTES: [Route; 48] = [
+pub(crate) const ROUTES: [Route; 49] = [
     Route("POST", "/v1/agents", AGENT, Scope::AgentsWrite),
     Route("GET", "/v1/agents/{agent}", "", Scope::AgentsRead),
     Route("GET", "/v1/agents", "", Scope::AgentsRead),
@@ -93,6 +93,8 @@ pub(crate) const ROUTES: [Route; 48] = [
         Scope::TasksRead,
     ),
     Route("GET", "/v1/tasks/{task}/steps", "", Scope::TasksRead),
+    Route("GET", "/v1/tasks/{task}/steps/1", "", Scope::TasksRead),
+    Route("GET", "/v1/tasks/{task}/steps/1/json", "", Scope::TasksRead),
     Route("POST", "/v1/tasks/{task}/cancel", "", Scope::TasksSubmit),
     Route(
         "POST",
@@ -335,7 +337,7 @@ impl Route {
     pub(crate) fn documented(&self) -> String {
         let Self(method, path, ..) = self;
         let path = path
-            .replace("/steps/1/", "/steps/{number}/")
+            .replace("/steps/1", "/steps/{number}")
             .replace("/versions/1", "/versions/{number}")
             .replace("/aliases/live", "/aliases/{name}");
         let path = ["agent", "task", "key", "tenant"]

@@ -16,6 +16,7 @@ mod agents;
 mod bodies;
 mod browsers;
 mod delivery;
+mod export;
 mod keys;
 mod lifecycle;
 mod logs;

@@ -1,4 +1,4 @@
-//! `GET /v1/tasks/{id}/steps`.
+//! `GET /v1/tasks/{id}/steps`, and of one step.
 
 use super::*;
 
@@ -95,4 +95,65 @@ async fn a_page_of_large_steps_is_short_rather_than_too_large() {
         next = format!("{path}/steps?cursor={cursor}");
     }
     assert_eq!(seen, (1..=8).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn one_step_is_shown_as_in_the_list_and_has_a_tag() {
+    let platform = Platform::new();
+    let call = samples::tool_call("a", "calculator", r#"{"expression":"1"}"#);
+    let path = task(&platform, [calling([call])]).await;
+    let listed = platform.get(&format!("{path}/steps")).await.body;
+    for step in listed["data"].as_array().unwrap() {
+        let path = format!("{path}/steps/{}", step["number"]);
+        let shown = platform.get(&path).await;
+        assert_eq!(shown.body, *step);
+        let tag = shown.headers["etag"].to_str().unwrap();
+        let headers = [("if-none-match", tag)];
+        let unchanged = platform.send_typed(("GET", &path), &headers, "").await;
+        assert_eq!(unchanged.status, StatusCode::NOT_MODIFIED);
+        assert_eq!(unchanged.headers["etag"], tag);
+    }
+}
+
+#[tokio::test]
+async fn one_step_has_the_text_that_the_list_cuts() {
+    let platform = Platform::new();
+    let path = task(&platform, []).await;
+    let id = path.rsplit('/').next().unwrap().parse().unwrap();
+    let text = "x".repeat(500_000);
+    let step = samples::tool_step(id, 2, shared::domain::ToolRunner::Platform, &text);
+    shared::ports::Journal::append(&platform.store, &step)
+        .await
+        .unwrap();
+    let listed = platform.get(&format!("{path}/steps")).await.body;
+    assert_eq!(listed["data"][1]["text_truncated"], true);
+    let shown = platform.get(&format!("{path}/steps/2")).await.body;
+    assert!(shown["text"] == text && shown.get("text_truncated").is_none());
+}
+
+#[tokio::test]
+async fn a_step_that_is_not_there_is_404_and_bad_ranges_are_named() {
+    let platform = Platform::new();
+    let path = task(&platform, []).await;
+    for number in ["0", "2", "4294967295", "4294967296", "-1", "x"] {
+        for of_step in ["", "/json"] {
+            let answer = platform
+                .get(&format!("{path}/steps/{number}{of_step}"))
+                .await;
+            check(&answer, 404, "code", "not_found");
+        }
+    }
+    for (query, parameter) in [
+        ("offset=99999", "offset"),
+        ("offset=-1", "offset"),
+        ("limit=3", "limit"),
+        ("limit=4194305", "limit"),
+        ("from=1", "from"),
+    ] {
+        let refused = platform.get(&format!("{path}/steps/1/json?{query}")).await;
+        check(&refused, 422, "code", "validation_failed");
+        assert_eq!(refused.body["errors"][0]["parameter"], parameter);
+    }
+    let refused = platform.get(&format!("{path}/steps/1?limit=4")).await;
+    assert_eq!(refused.body["errors"][0]["parameter"], "limit");
 }
