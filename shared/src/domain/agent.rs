@@ -41,6 +41,22 @@ impl Agent {
         }
     }
 
+    /// An agent that only the tasks name that were submitted with it. It has this version only.
+    pub const fn inline(
+        id: AgentId,
+        tenant: TenantId,
+        config: AgentConfig,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            tenant,
+            version: 1,
+            config,
+            created_at: now,
+        }
+    }
+
     /// The agent's id and this version's number.
     pub const fn version_ref(&self) -> AgentVersion {
         AgentVersion {
@@ -57,6 +73,13 @@ pub struct AgentVersion {
     pub id: AgentId,
     /// Its version.
     pub version: u32,
+}
+
+impl AgentVersion {
+    /// The only version of an inline agent.
+    pub const fn inline(id: AgentId) -> Self {
+        Self { id, version: 1 }
+    }
 }
 
 /// What an agent does, and its limits.

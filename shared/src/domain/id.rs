@@ -100,6 +100,13 @@ impl<K: Kind> Id<K> {
     }
 }
 
+impl AgentId {
+    /// Whether it is the id of an inline agent, which is derived from its definition.
+    pub fn is_inline(&self) -> bool {
+        self.moment().is_none()
+    }
+}
+
 /// The text is not an id of this kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an id of the form {prefix}…")]

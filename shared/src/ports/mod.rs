@@ -35,8 +35,8 @@ pub use retention::{Horizon, Purged, Retention};
 pub use secrets::{Secret, SecretError, Secrets};
 pub use slots::{Slot, Slots, Taken};
 pub use store::{
-    AgentOfTask, AgentStore, Claimed, Created, Deletion, INPUT_IN_RECORD, Journal, Page,
-    PageRequest, StepsPage, StepsRequest, StoreError, TaskAgents, TaskDetails, TaskFilter,
+    AgentOfTask, AgentStore, Claimed, Created, Deletion, INPUT_IN_RECORD, InlineUse, Journal, Kept,
+    Page, PageRequest, StepsPage, StepsRequest, StoreError, TaskAgents, TaskDetails, TaskFilter,
     TaskOrder, TaskStore, TaskSummary, UnreadableAgent,
 };
 pub use tenant_retention::{Pass, Remains, TenantRetention, WalkedFor, WalkedTasks, WalkedTenant};

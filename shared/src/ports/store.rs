@@ -107,6 +107,26 @@ pub trait TaskAgents: Send + Sync {
     ) -> Result<Option<AgentOfTask>, StoreError>;
 }
 
+/// A use of an inline agent by a submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InlineUse {
+    /// When it is.
+    pub now: Timestamp,
+    /// Since which moment a noted use is recent enough, so that this one need not be noted.
+    pub recent_since: Timestamp,
+    /// From when on the agent may be removed, if this use is noted and no task names the agent.
+    pub due_at: Timestamp,
+}
+
+/// The result of [keeping](AgentStore::keep) an inline agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It was new, and is stored now.
+    New,
+    /// It was stored before.
+    Known,
+}
+
 /// Stores agents. An archived agent is in no list and has no head, but its versions are there for
 /// its tasks.
 #[async_trait]
@@ -120,6 +140,12 @@ pub trait AgentStore: TaskAgents {
     async fn create(&self, agent: &Agent) -> Result<(), StoreError> {
         self.add(&AgentHead::of(agent.clone())).await
     }
+
+    /// Stores an inline agent unless it is stored, and notes its use unless a recent one is noted.
+    /// It has a [head](Self::head), and is in no list. It is
+    /// [due](super::AgentRetention::due_agents) from [`InlineUse::due_at`] on. Several callers may
+    /// keep the same agent at the same time, and while it is removed.
+    async fn keep(&self, agent: &Agent, used: InlineUse) -> Result<Kept, StoreError>;
 
     /// The agent as a whole; `None` if the tenant has no such agent, or it is archived.
     async fn head(&self, tenant: &TenantId, id: AgentId) -> Result<Option<AgentHead>, StoreError>;

@@ -34,7 +34,7 @@ const LIMITS: &str = "limits";
 const MAX_OUTPUT_TOKENS: &str = "max_output_tokens";
 const TIMEOUT_SECONDS: &str = "timeout_seconds";
 const MAX_COST_MICRO_USD: &str = "max_cost_micro_usd";
-const CREATED_AT: &str = "created_at";
+pub(super) const CREATED_AT: &str = "created_at";
 /// Absent in records of the first version, and then 1.
 pub(super) const REVISION: &str = "revision";
 /// Set while the agent is disabled.
@@ -42,6 +42,8 @@ const DISABLED: &str = "disabled";
 const ALIASES: &str = "aliases";
 /// When the client archived the agent. Readers find no agent, and tasks still find its versions.
 pub(super) const ARCHIVED_AT: &str = "deleted_at";
+/// The last noted use of an inline agent, in the record of its only version.
+pub(super) const USED_AT: &str = "used_at";
 /// Set once the agent is being removed with its versions.
 pub(super) const REMOVING: &str = "removing";
 /// Before which place no task of its tenant names the archived agent.

@@ -12,7 +12,8 @@ use super::keys::{self, AGENT_PREFIX, SK};
 use super::table::{self, Table};
 use crate::domain::{Agent, AgentHead, AgentId, AgentVersion, Switch, TenantId, TenantStatus};
 use crate::ports::{
-    AgentOfTask, AgentStore, Page, PageRequest, StoreError, TaskAgents, UnreadableAgent,
+    AgentOfTask, AgentStore, InlineUse, Kept, Page, PageRequest, StoreError, TaskAgents,
+    UnreadableAgent,
 };
 
 /// The condition of a change: the agent has the revision that was read, and is not archived. Records
@@ -39,12 +40,16 @@ impl DynamoAgentStore {
 #[async_trait]
 impl TaskAgents for DynamoAgentStore {
     /// The record of the newest version has the switch. If it has another version, or can't be
-    /// read, the version's own record is read.
+    /// read, the version's own record is read. An inline agent has only that record.
     async fn of_task(
         &self,
         tenant: &TenantId,
         version: AgentVersion,
     ) -> Result<Option<AgentOfTask>, StoreError> {
+        if version.id.is_inline() {
+            let agent = self.version(tenant, version).await?;
+            return Ok(agent.map(|agent| of_task(agent, Switch::Enabled)));
+        }
         let head = self.table.read(keys::agent(tenant, version.id)).await?;
         let switch = head.as_ref().map_or(Switch::Enabled, agent_item::switch);
         let newest = head.as_ref().and_then(|item| agent_item::read(item).ok());
@@ -52,11 +57,7 @@ impl TaskAgents for DynamoAgentStore {
             Some(newest) => Some(newest),
             None => self.version(tenant, version).await?,
         };
-        Ok(agent.map(|agent| AgentOfTask {
-            agent,
-            switch,
-            tenant: TenantStatus::Active,
-        }))
+        Ok(agent.map(|agent| of_task(agent, switch)))
     }
 }
 
@@ -79,7 +80,15 @@ impl AgentStore for DynamoAgentStore {
         }
     }
 
+    async fn keep(&self, agent: &Agent, used: InlineUse) -> Result<Kept, StoreError> {
+        self.keep_inline(agent, used).await
+    }
+
     async fn head(&self, tenant: &TenantId, id: AgentId) -> Result<Option<AgentHead>, StoreError> {
+        if id.is_inline() {
+            let only = self.version(tenant, AgentVersion::inline(id)).await?;
+            return Ok(only.map(AgentHead::of));
+        }
         let found = self.table.read(keys::agent(tenant, id)).await?;
         let found = found.filter(is_present);
         found.as_ref().map(agent_item::read_head).transpose()
@@ -174,6 +183,14 @@ impl AgentStore for DynamoAgentStore {
             entries: records.iter().map(agent_item::read).collect(),
             next: next.transpose()?,
         })
+    }
+}
+
+const fn of_task(agent: Agent, switch: Switch) -> AgentOfTask {
+    AgentOfTask {
+        agent,
+        switch,
+        tenant: TenantStatus::Active,
     }
 }
 

@@ -19,6 +19,12 @@ impl Agents {
         let head = self.heads.get(&agent);
         head.is_some_and(|head| head.newest.tenant == *tenant)
     }
+
+    /// The mark of an archived or inline agent.
+    fn marked(&mut self, agent: AgentId) -> Option<&mut Archived> {
+        let archived = self.archived.get_mut(&agent);
+        archived.or_else(|| self.inline.get_mut(&agent))
+    }
 }
 
 #[async_trait]
@@ -50,20 +56,21 @@ impl AgentRetention for MemoryStore {
         limit: u32,
     ) -> Result<Vec<ArchivedAgent>, StoreError> {
         self.run(|records| {
+            let agents = &records.agents;
             let mut due: Vec<(Timestamp, ArchivedAgent)> = Vec::new();
-            for (id, archived) in &records.agents.archived {
-                let Some(head) = records.agents.heads.get(id) else {
+            for (id, archived) in agents.archived.iter().chain(&agents.inline) {
+                let first = agents.versions.range((*id, 0)..=(*id, u32::MAX)).next();
+                let Some((_, agent)) = first.filter(|_| archived.due_at <= now) else {
                     continue;
                 };
-                if archived.due_at <= now {
-                    let agent = ArchivedAgent {
-                        tenant: head.newest.tenant.clone(),
-                        id: *id,
-                        archived_at: archived.at,
-                        scanned_to: archived.scanned_to.clone(),
-                    };
-                    due.push((archived.due_at, agent));
-                }
+                let agent = ArchivedAgent {
+                    tenant: agent.tenant.clone(),
+                    id: *id,
+                    created_at: id.moment().unwrap_or(agent.created_at),
+                    archived_at: archived.at,
+                    scanned_to: archived.scanned_to.clone(),
+                };
+                due.push((archived.due_at, agent));
             }
             due.sort_by_key(|(due_at, _)| *due_at);
             let agents = due.into_iter().map(|(_, agent)| agent);
@@ -103,7 +110,8 @@ impl AgentRetention for MemoryStore {
 
     async fn note_scan(&self, agent: &ArchivedAgent, due_at: Timestamp) -> Result<(), StoreError> {
         self.run(|records| {
-            if let Some(archived) = records.agents.archived.get_mut(&agent.id) {
+            let noted = records.agents.marked(agent.id);
+            if let Some(archived) = noted.filter(|noted| noted.at == agent.archived_at) {
                 archived.scanned_to.clone_from(&agent.scanned_to);
                 archived.due_at = due_at;
             }
@@ -115,6 +123,10 @@ impl AgentRetention for MemoryStore {
     async fn remove(&self, agent: &ArchivedAgent) -> Result<(), StoreError> {
         self.run(|records| {
             let agents = &mut records.agents;
+            let inline = agents.inline.get(&agent.id);
+            if inline.is_some_and(|inline| inline.at != agent.archived_at) {
+                return Err(StoreError::Conflict);
+            }
             let is_archived = agents.archived.contains_key(&agent.id);
             if agents.heads.contains_key(&agent.id) && !is_archived {
                 return Err(StoreError::Conflict);
@@ -122,6 +134,7 @@ impl AgentRetention for MemoryStore {
             agents.heads.remove(&agent.id);
             agents.versions.retain(|(id, _), _| *id != agent.id);
             agents.archived.remove(&agent.id);
+            agents.inline.remove(&agent.id);
             Ok(())
         })
         .await

@@ -72,6 +72,8 @@ pub(super) const ARCHIVED_AGENTS: &str = "archived";
 /// The shard of [`DUE`] that tenants are in whose tasks the watchdog walks through, by the moment at
 /// which it goes on.
 pub(super) const WALKED_TENANTS: &str = "tenants";
+/// The shard of [`DUE`] that inline agents are in, likewise. Earlier versions do not read it.
+pub(super) const INLINE_AGENTS: &str = "inline";
 
 /// By how much the clocks of two machines may differ.
 pub(super) const CLOCK_SKEW: Duration = Duration::from_hours(1);
@@ -185,6 +187,12 @@ pub(super) fn parse_tenant(pk: &str) -> Option<TenantId> {
 /// What the sort keys of an agent's versions begin with.
 pub(super) fn agent_versions(id: AgentId) -> String {
     format!("AGENTVERSION#{id}#")
+}
+
+/// The agent that the sort key of a version is of.
+pub(super) fn parse_agent_of_version(sk: &str) -> Option<AgentId> {
+    let (id, _) = sk.strip_prefix("AGENTVERSION#")?.split_once('#')?;
+    id.parse().ok()
 }
 
 /// The number of the version that a sort key is of.

@@ -9,7 +9,8 @@ use crate::domain::{
     Agent, AgentHead, AgentId, AgentVersion, Switch, TenantId, TenantStatus, Timestamp,
 };
 use crate::ports::{
-    AgentOfTask, AgentStore, Page, PageRequest, StoreError, TaskAgents, UnreadableAgent,
+    AgentOfTask, AgentStore, InlineUse, Kept, Page, PageRequest, StoreError, TaskAgents,
+    UnreadableAgent,
 };
 use crate::testing::faults::Call;
 
@@ -20,9 +21,10 @@ pub(in crate::testing) struct Agents {
     /// Those whose records can't be read.
     damaged: BTreeSet<AgentId>,
     pub(in crate::testing) archived: BTreeMap<AgentId, Archived>,
+    pub(in crate::testing) inline: BTreeMap<AgentId, Archived>,
 }
 
-/// The mark of an archived agent.
+/// The mark of an archived agent, or of an inline agent.
 #[derive(Debug, Clone)]
 pub(in crate::testing) struct Archived {
     pub(in crate::testing) at: Timestamp,
@@ -100,9 +102,43 @@ impl AgentStore for MemoryStore {
         .await
     }
 
+    async fn keep(&self, agent: &Agent, used: InlineUse) -> Result<Kept, StoreError> {
+        self.run(|records| {
+            let Agents {
+                inline, versions, ..
+            } = &mut records.agents;
+            let noted = Archived {
+                at: used.now,
+                due_at: used.due_at,
+                scanned_to: None,
+            };
+            match inline.get_mut(&agent.id) {
+                Some(known) if known.at >= used.recent_since => Ok(Kept::Known),
+                Some(known) => {
+                    let scanned_to = known.scanned_to.take();
+                    *known = Archived {
+                        scanned_to,
+                        ..noted
+                    };
+                    Ok(Kept::Known)
+                }
+                None => {
+                    inline.insert(agent.id, noted);
+                    versions.insert((agent.id, agent.version), agent.clone());
+                    Ok(Kept::New)
+                }
+            }
+        })
+        .await
+    }
+
     async fn head(&self, tenant: &TenantId, id: AgentId) -> Result<Option<AgentHead>, StoreError> {
         self.run(|records| {
             records.agents.readable(id)?;
+            if id.is_inline() {
+                let only = records.agents.version(tenant, AgentVersion::inline(id));
+                return Ok(only.cloned().map(AgentHead::of));
+            }
             let mut present = records.agents.present(tenant);
             Ok(present.find(|head| head.newest.id == id).cloned())
         })

@@ -2,6 +2,8 @@
 //!
 //! What is due is listed for all tenants, so these checks archive agents in a past of their own.
 
+mod inline;
+
 use std::sync::Arc;
 
 use super::{Check, Outcome, eventually, holds, same};
@@ -32,6 +34,28 @@ pub(super) const CHECKS: &[Check<AgentPorts>] = &[
     }),
     ("an agent that is not archived is not removed", |k| {
         Box::pin(present_stays(k))
+    }),
+    (
+        "an inline agent is found by its id and by tasks, and is in no list",
+        |k| Box::pin(inline::inline_is_found(k)),
+    ),
+    (
+        "an inline agent that several keep at once is stored once",
+        |k| Box::pin(inline::kept_at_once(k)),
+    ),
+    (
+        "a noted use of an inline agent puts off when it is due",
+        |k| Box::pin(inline::use_is_noted(k)),
+    ),
+    (
+        "an inline agent that was used since is not removed, and its scan is not noted",
+        |k| Box::pin(inline::used_stays(k)),
+    ),
+    ("an inline agent that is removed can be kept again", |k| {
+        Box::pin(inline::kept_again(k))
+    }),
+    ("a task that names an inline agent is found", |k| {
+        Box::pin(inline::task_is_found(k))
     }),
     (
         "the oldest task that names the agent is found, until it is deleted, and then the next",
@@ -86,6 +110,7 @@ fn archived(agent: &Agent) -> ArchivedAgent {
     ArchivedAgent {
         tenant: agent.tenant.clone(),
         id: agent.id,
+        created_at: agent.created_at,
         archived_at: at(10),
         scanned_to: None,
     }
