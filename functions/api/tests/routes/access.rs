@@ -17,7 +17,7 @@ pub(crate) struct Route(
     pub(crate) Scope,
 );
 
-pub(crate) const ROUTES: [Route; 49] = [
+pub(crate) const ROUTES: [Route; 50] = [
     Route("POST", "/v1/agents", AGENT, Scope::AgentsWrite),
     Route("GET", "/v1/agents/{agent}", "", Scope::AgentsRead),
     Route("GET", "/v1/agents", "", Scope::AgentsRead),

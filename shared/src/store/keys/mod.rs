@@ -68,12 +68,12 @@ const ENDED_PREFIX: &str = "done#";
 
 /// The shard of [`DUE`] that archived agents are in, by the moment of their next scan.
 pub(super) const ARCHIVED_AGENTS: &str = "archived";
+/// The shard of [`DUE`] that inline agents are in, likewise. Earlier versions do not read it.
+pub(super) const INLINE_AGENTS: &str = "inline";
 
 /// The shard of [`DUE`] that tenants are in whose tasks the watchdog walks through, by the moment at
 /// which it goes on.
 pub(super) const WALKED_TENANTS: &str = "tenants";
-/// The shard of [`DUE`] that inline agents are in, likewise. Earlier versions do not read it.
-pub(super) const INLINE_AGENTS: &str = "inline";
 
 /// By how much the clocks of two machines may differ.
 pub(super) const CLOCK_SKEW: Duration = Duration::from_hours(1);

@@ -19,8 +19,10 @@ async fn wherever_a_worker_dies_the_next_one_completes_the_task() {
                 assert!(call > 4, "a run has at least four store calls");
                 break;
             }
+            // Usage is added after the task has ended.
+            let has_ended = world.status(task.id()).await == TaskStatus::Completed;
             assert!(
-                matches!(first, Err(RunError::Store(_))),
+                matches!(first, Err(RunError::Store(_))) || has_ended,
                 "call {call} {when:?}: {first:?}"
             );
             let recorded = world.steps(task.id()).await.len();
