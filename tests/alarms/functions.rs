@@ -9,19 +9,18 @@ use cleanup::Cleanup;
 use executor::Executor;
 use shared::app::{
     AgentPurger, Agents, DeadLetterHandler, KeyPorts, Purger, Readiness, RequestRates, Room,
-    Runner, Sweeper, Tasks, TenantSlots, TenantWalker, UsageChecker, UsageReports, Waits,
-    WorkTimes,
+    Runner, Sweeper, TaskSlots, Tasks, TenantWalker, UsageChecker, UsageReports, Waits, WorkTimes,
 };
 use shared::domain::{CacheRules, CacheTerms, Provider};
 use shared::policy::{
-    Backoff, Breaker, BreakerSettings, CacheSettings, Cached, DailyCaps, Fallback, Metered,
-    PriceTable, Retry, RetryBudget,
+    Backoff, Breaker, BreakerSettings, CacheSettings, Cached, CostCaps, DailyCaps, Fallback,
+    Metered, PriceTable, Retry, RetryBudget,
 };
 use shared::ports::{Clock, Model, Secrets};
 use shared::testing::{
     Faults, ManualClock, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryKeys, MemoryQueue,
     MemoryRequestCounts, MemorySlots, MemoryStore, MemoryTenantRetention, MemoryTenants,
-    MemoryUsage, ScriptedModel,
+    MemoryUsage, SameCaps, ScriptedModel,
 };
 use shared::tools::BuiltinTools;
 
@@ -40,8 +39,11 @@ pub(crate) fn model(
     let metered = Metered::new(
         provider,
         PriceTable::current(),
-        Arc::new(MemoryBudgets::default()),
-        caps,
+        CostCaps {
+            budgets: Arc::new(MemoryBudgets::default()),
+            daily: caps,
+            own: Arc::new(SameCaps::default()),
+        },
         time(),
     );
     let breaker = Breaker::new(
@@ -124,7 +126,7 @@ impl Ports {
         })
     }
 
-    pub(crate) fn executor(&self, model: Arc<dyn Model>, slots: TenantSlots) -> Executor {
+    pub(crate) fn executor(&self, model: Arc<dyn Model>, slots: TaskSlots) -> Executor {
         let runner = Runner {
             usage: Arc::new(MemoryUsage::default()),
             agents: self.store(),

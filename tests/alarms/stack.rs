@@ -21,7 +21,7 @@ use executor::Executor;
 use lambda_runtime::{Context, LambdaEvent};
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
-use shared::app::TenantSlots;
+use shared::app::TaskSlots;
 use shared::config::Environment;
 use shared::domain::TenantId;
 use shared::policy::DailyCaps;
@@ -29,7 +29,7 @@ use shared::ports::{Clock, Secret, SecretError, Secrets, TaskStore};
 use shared::telemetry::{Service, start, write_metrics};
 use shared::testing::{
     Delivery, Faults, ManualClock, MemoryQueue, MemorySecrets, MemorySlots, MemoryStore, Reply,
-    ScriptedModel, samples,
+    SameCaps, ScriptedModel, samples,
 };
 use tower::ServiceExt;
 
@@ -127,7 +127,8 @@ impl Stack {
             &clock,
         );
         let slots = MemorySlots::default().with_faults(ephemeral.clone());
-        let slots = TenantSlots::new(Arc::new(slots), NonZeroU32::new(500).unwrap());
+        let caps = Arc::new(SameCaps::default());
+        let slots = TaskSlots::new(Arc::new(slots), caps, NonZeroU32::new(500), None);
         let (api, executor, cleanup) = (
             ports.api(&secrets),
             ports.executor(model, slots),

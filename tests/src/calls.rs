@@ -14,10 +14,11 @@ use shared::domain::{
     ModelRequest, Prompt, Provider, RetryRules, TaskId, ToolUse,
 };
 use shared::llm::{self, Access, ApiKey, Layers, Providers, Timeouts};
-use shared::policy::{BreakerSettings, DailyCaps};
+use shared::policy::{BreakerSettings, CostCaps, DailyCaps};
 use shared::ports::clock::SystemClock;
-use shared::ports::{Clock, Model};
+use shared::ports::{CapsOfTask, Clock, Model};
 use shared::store::{DynamoAnswerCache, DynamoBudgets, DynamoCircuits};
+use shared::testing::SameCaps;
 
 use crate::LocalAws;
 
@@ -28,16 +29,18 @@ pub fn stack(
     state_table: &str,
     url: &str,
 ) -> Arc<dyn Model> {
-    stack_with_caps(aws, ephemeral_table, state_table, url, DailyCaps::default())
+    let none = (DailyCaps::default(), CapsOfTask::default());
+    stack_with_caps(aws, ephemeral_table, state_table, url, none)
 }
 
-/// The same, with caps on what may be spent in a day.
+/// The same, with the deployment's caps on what may be spent in a day, and with these caps of each
+/// tenant and key.
 pub fn stack_with_caps(
     aws: &LocalAws,
     ephemeral_table: &str,
     state_table: &str,
     url: &str,
-    daily_caps: DailyCaps,
+    (daily, own): (DailyCaps, CapsOfTask),
 ) -> Arc<dyn Model> {
     let access = || Access {
         base_url: url.parse().unwrap(),
@@ -54,9 +57,12 @@ pub fn stack_with_caps(
     let layers = Layers {
         answers: Arc::new(DynamoAnswerCache::new(aws.dynamodb(), ephemeral_table)),
         circuits: Arc::new(DynamoCircuits::new(aws.dynamodb(), ephemeral_table)),
-        budgets: Arc::new(DynamoBudgets::new(aws.dynamodb(), state_table)),
         breaker: BreakerSettings::default().with_open_seconds(2).unwrap(),
-        daily_caps,
+        caps: CostCaps {
+            budgets: Arc::new(DynamoBudgets::new(aws.dynamodb(), state_table)),
+            daily,
+            own: Arc::new(SameCaps(own)),
+        },
         clock: Arc::new(SystemClock),
     };
     llm::model(&llm::http_client().unwrap(), providers, layers)
@@ -91,6 +97,7 @@ impl Call<'_> {
             caller: Caller {
                 tenant: self.tenant.parse().unwrap(),
                 task: TaskId::new(now),
+                key: None,
             },
             retry: RetryRules::default(),
             cache: CacheRules::Off,

@@ -8,8 +8,7 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use shared::app::KeyChanges;
 use shared::domain::{
-    ApiKey, ApiToken, Grace, Invalid, KeyId, KeyName, KeyTerms, Patch, RequestRate, Scope, Scopes,
-    Timestamp,
+    ApiKey, ApiToken, Grace, Invalid, KeyId, KeyName, KeyTerms, Patch, Scope, Scopes, Timestamp,
 };
 use shared::ports::ListedKey;
 use utoipa::ToSchema;
@@ -17,7 +16,8 @@ use utoipa::ToSchema;
 use crate::Api;
 use crate::auth::{Caller, Keys};
 use crate::body::{Body, Broken, Object, OptionalBody, counted, not_null, required};
-use crate::json::{Whole, whole};
+use crate::json::whole;
+use crate::key_limits::{LimitsEntry, LimitsResponse};
 use crate::openapi::values;
 use crate::path::PathId;
 use crate::problem::Problem;
@@ -37,44 +37,8 @@ pub(crate) struct CreateKeyRequest {
     /// A moment in the future; null for never.
     #[schema(format = DateTime)]
     expires_at: Option<String>,
-    #[schema(value_type = Option<RateEntry>)]
-    limits: Option<Object<RateEntry>>,
-}
-
-/// The limits of a key or a tenant in a body. Null is none.
-#[derive(Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = RateChange)]
-pub(crate) struct RateEntry {
-    #[serde(default)]
-    #[schema(value_type = Option<u32>, minimum = 1, maximum = 100_000)]
-    requests_per_minute: Patch<Whole<u32>>,
-}
-
-impl RateEntry {
-    /// What the body says about the limit on requests.
-    pub(crate) fn rate(entry: Option<Object<Self>>, broken: &mut Broken) -> Patch<RequestRate> {
-        let Object(entry) = entry.unwrap_or_default();
-        let requests = entry.requests_per_minute;
-        let checked = requests.try_map(|Whole(requests)| RequestRate::per_minute(requests));
-        let rate = broken.below("/limits", |broken| broken.keep(checked));
-        rate.unwrap_or_default()
-    }
-}
-
-/// The limits of a key or a tenant; null is none.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Rate)]
-pub(crate) struct RateResponse {
-    requests_per_minute: Option<u32>,
-}
-
-impl From<Option<RequestRate>> for RateResponse {
-    fn from(rate: Option<RequestRate>) -> Self {
-        Self {
-            requests_per_minute: rate.map(RequestRate::requests),
-        }
-    }
+    #[schema(value_type = Option<LimitsEntry>)]
+    limits: Option<Object<LimitsEntry>>,
 }
 
 /// The body of `PATCH /v1/keys/{id}`: a merge patch (RFC 7396).
@@ -93,8 +57,8 @@ pub(crate) struct ChangeKeyRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Patch<String>,
-    #[schema(value_type = Option<RateEntry>)]
-    limits: Option<Object<RateEntry>>,
+    #[schema(value_type = Option<LimitsEntry>)]
+    limits: Option<Object<LimitsEntry>>,
 }
 
 /// The body of `POST /v1/keys/{id}/rotate`, which may be left out.
@@ -118,13 +82,14 @@ impl CreateKeyRequest {
         let expires_at = self
             .expires_at
             .map(|text| broken.keep(moment("/expires_at", &text)));
-        let rate = RateEntry::rate(self.limits, &mut broken);
+        let (rate, caps) = LimitsEntry::changes(self.limits, &mut broken);
         let terms = match (name, scopes) {
             (Some(name), Some(scopes)) => Some(KeyTerms {
                 name,
                 scopes,
                 expires_at: expires_at.flatten(),
                 rate: rate.set(),
+                caps: caps.set(),
             }),
             _ => None,
         };
@@ -141,12 +106,13 @@ impl ChangeKeyRequest {
         let scopes = entries.and_then(|entries| scopes(entries, &mut broken));
         let expires_at = self.expires_at.try_map(|text| moment("/expires_at", &text));
         let expires_at = broken.keep(expires_at).unwrap_or_default();
-        let rate = RateEntry::rate(self.limits, &mut broken);
+        let (rate, caps) = LimitsEntry::changes(self.limits, &mut broken);
         broken.finish(Some(KeyChanges {
             name,
             scopes,
             expires_at,
             rate,
+            caps,
         }))
     }
 }
@@ -177,7 +143,7 @@ pub(crate) struct KeyResponse {
     name: String,
     #[schema(value_type = Vec<values::Scope>)]
     scopes: Scopes,
-    limits: RateResponse,
+    limits: LimitsResponse,
     #[schema(value_type = values::Time)]
     created_at: String,
     #[schema(value_type = Option<values::Time>)]
@@ -221,7 +187,7 @@ impl KeyResponse {
             id: key.id.to_string(),
             name: key.terms.name.as_str().to_owned(),
             scopes: key.terms.scopes.clone(),
-            limits: key.terms.rate.into(),
+            limits: LimitsResponse::new(key.terms.rate, key.terms.caps),
             created_at: rfc3339(key.created_at),
             expires_at: key.terms.expires_at.map(rfc3339),
             revoked_at: key.revoked_at.map(rfc3339),

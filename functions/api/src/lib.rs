@@ -17,6 +17,7 @@ mod etag;
 mod exact_path;
 mod health;
 mod json;
+mod key_limits;
 mod keys;
 mod limits;
 mod models;

@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 use crate::Api;
 use crate::auth::{Caller, Operator};
 use crate::body::{Body, Broken, Object, named, not_null, required};
-use crate::keys::{CreateKeyRequest, NewKeyResponse, RateEntry, RateResponse};
+use crate::key_limits::{LimitsEntry, LimitsResponse};
+use crate::keys::{CreateKeyRequest, NewKeyResponse};
 use crate::openapi::values;
 use crate::path::PathId;
 use crate::problem::Problem;
@@ -41,8 +42,8 @@ pub(crate) struct ChangeTenantRequest {
     #[serde(default)]
     #[schema(value_type = values::SuspendedTasks)]
     suspended_tasks: Patch<String>,
-    #[schema(value_type = Option<RateEntry>)]
-    limits: Option<Object<RateEntry>>,
+    #[schema(value_type = Option<LimitsEntry>)]
+    limits: Option<Object<LimitsEntry>>,
 }
 
 /// A tenant.
@@ -56,7 +57,7 @@ pub(crate) struct TenantResponse {
     /// Null unless the tenant is suspended.
     #[schema(value_type = Option<values::SuspendedTasks>)]
     suspended_tasks: Option<SuspendedTasks>,
-    limits: RateResponse,
+    limits: LimitsResponse,
     #[schema(value_type = values::Time)]
     created_at: String,
 }
@@ -68,7 +69,7 @@ impl From<&Tenant> for TenantResponse {
             status: tenant.status,
             suspended_tasks: (tenant.status == TenantStatus::Suspended)
                 .then_some(tenant.suspended_tasks),
-            limits: tenant.rate.into(),
+            limits: LimitsResponse::new(tenant.rate, tenant.caps),
             created_at: rfc3339(tenant.created_at),
         }
     }
@@ -158,11 +159,12 @@ pub(crate) async fn change_tenant(
     let tasks = broken.keep(not_null(field, request.suspended_tasks));
     let tasks = tasks.flatten();
     let tasks = tasks.map(|name| broken.keep(named(field, &name, names)));
-    let rate = RateEntry::rate(request.limits, &mut broken);
+    let (rate, caps) = LimitsEntry::changes(request.limits, &mut broken);
     let changes = broken.finish(Some(TenantChanges {
         status: status.flatten(),
         suspended_tasks: tasks.flatten(),
         rate,
+        caps,
     }))?;
     let tenant = api.tenants.change_tenant(&id, changes).await?;
     Ok(Json(TenantResponse::from(&tenant)))

@@ -42,10 +42,11 @@ pub struct Config {
     /// model calls of each tenant, and of all tenants together, may cost in a day (UTC); 0 for any
     /// amount.
     pub daily_caps: DailyCaps,
-    /// `TENANT_MAX_RUNNING_TASKS`: the most tasks of one tenant that run at once; 0 for any number.
-    /// `None` also if all executors together (`EXECUTOR_MAX_CONCURRENCY`) never run more tasks:
-    /// then the count would cost writes without a use.
+    /// `TENANT_MAX_RUNNING_TASKS`: the most tasks of a tenant without a cap of its own that run at
+    /// once; 0 for any number.
     pub tenant_max_running_tasks: Option<NonZeroU32>,
+    /// The most tasks that all executors together (`EXECUTOR_MAX_CONCURRENCY`) run at once.
+    pub max_running_tasks: Option<NonZeroU32>,
     /// [`MEMORY_SIZE`]: the function's memory in MB. Conversations get a share of it.
     pub memory_mb: u64,
 }
@@ -78,6 +79,7 @@ pub struct Upstream {
 impl Config {
     /// Reads all variables.
     pub fn read(environment: &Environment) -> Result<Self, ConfigError> {
+        let executors: u32 = environment.parsed("EXECUTOR_MAX_CONCURRENCY")?;
         Ok(Self {
             state_table: environment.required("STATE_TABLE")?,
             ephemeral_table: environment.required("EPHEMERAL_TABLE")?,
@@ -90,7 +92,10 @@ impl Config {
                 step_reserve: Duration::from_secs(environment.parsed("STEP_RESERVE_SECONDS")?),
             },
             daily_caps: daily_caps(environment)?,
-            tenant_max_running_tasks: tenant_max_running_tasks(environment)?,
+            tenant_max_running_tasks: NonZeroU32::new(
+                environment.parsed("TENANT_MAX_RUNNING_TASKS")?,
+            ),
+            max_running_tasks: NonZeroU32::new(BATCH_SIZE.saturating_mul(executors)),
             memory_mb: environment.parsed(MEMORY_SIZE)?,
         })
     }
@@ -188,12 +193,6 @@ fn openai_compatible(environment: &Environment) -> Result<Option<Upstream>, Conf
     Upstream::read(environment, base_url, key_secret).map(Some)
 }
 
-fn tenant_max_running_tasks(environment: &Environment) -> Result<Option<NonZeroU32>, ConfigError> {
-    let most = NonZeroU32::new(environment.parsed("TENANT_MAX_RUNNING_TASKS")?);
-    let executors: u32 = environment.parsed("EXECUTOR_MAX_CONCURRENCY")?;
-    Ok(most.filter(|most| most.get() < executors.saturating_mul(BATCH_SIZE)))
-}
-
 fn cache(environment: &Environment) -> Result<CacheRules, ConfigError> {
     let variable = "MODEL_CACHE_SECONDS";
     let seconds = environment.parsed(variable)?;
@@ -269,12 +268,8 @@ mod tests {
     }
 
     #[test]
-    fn a_cap_that_all_executors_together_do_not_reach_is_not_counted() {
-        assert_eq!(
-            read("99").unwrap().tenant_max_running_tasks,
-            NonZeroU32::new(99)
-        );
-        assert_eq!(read("100").unwrap().tenant_max_running_tasks, None);
+    fn all_executors_together_run_as_many_tasks_as_their_batches_hold() {
+        assert_eq!(read("0").unwrap().max_running_tasks, NonZeroU32::new(100));
     }
 
     #[test]

@@ -7,19 +7,20 @@ use aws_lambda_events::sqs::SqsEvent;
 use executor::Executor;
 use executor::config::Config;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use shared::app::{Room, Runner, TenantGate, TenantSlots};
+use shared::app::{KnownTenants, Room, Runner, TaskSlots, TenantGate};
 use shared::config::Environment;
 use shared::domain::{Causes, Timestamp};
 use shared::llm::{self, Layers};
+use shared::policy::CostCaps;
 use shared::ports::clock::SystemClock;
-use shared::ports::{Clock, Secrets};
+use shared::ports::{Clock, Secrets, TaskCaps};
 use shared::queue::{SqsTaskQueue, sqs};
 use shared::runtime;
 use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config_beside_others};
 use shared::store::{
-    DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoSlots,
-    DynamoTaskStore, DynamoTenantStore, DynamoUsage,
+    DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal,
+    DynamoKeyStore, DynamoSlots, DynamoTaskStore, DynamoTenantStore, DynamoUsage,
 };
 use shared::telemetry::{self, Service};
 use shared::tools::BuiltinTools;
@@ -40,6 +41,12 @@ async fn run() -> Result<(), Error> {
         Arc::new(SystemClock),
     ));
     let queue = Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url));
+    let tenants = Arc::new(KnownTenants::new(
+        Arc::new(DynamoTenantStore::new(table.clone(), &config.state_table)),
+        Arc::new(DynamoKeyStore::new(table.clone(), &config.state_table)),
+        Arc::new(SystemClock),
+    ));
+    let own_caps: Arc<dyn TaskCaps> = Arc::<KnownTenants>::clone(&tenants);
     let layers = Layers {
         answers: Arc::new(DynamoAnswerCache::new(
             table.clone(),
@@ -47,16 +54,18 @@ async fn run() -> Result<(), Error> {
         )),
         circuits: Arc::new(DynamoCircuits::new(table.clone(), &config.ephemeral_table)),
         breaker: config.breaker,
-        budgets: Arc::new(DynamoBudgets::new(table.clone(), &config.state_table)),
-        daily_caps: config.daily_caps,
+        caps: CostCaps {
+            budgets: Arc::new(DynamoBudgets::new(table.clone(), &config.state_table)),
+            daily: config.daily_caps,
+            own: Arc::clone(&own_caps),
+        },
         clock: Arc::new(SystemClock),
     };
     let slots = DynamoSlots::new(table.clone(), &config.ephemeral_table);
     let runner = Runner {
         agents: Arc::new(TenantGate::new(
             Arc::new(DynamoAgentStore::new(table.clone(), &config.state_table)),
-            Arc::new(DynamoTenantStore::new(table.clone(), &config.state_table)),
-            Arc::new(SystemClock),
+            tenants,
         )),
         tasks: Arc::new(DynamoTaskStore::new(table.clone(), &config.state_table)),
         usage: Arc::new(DynamoUsage::new(table.clone(), &config.state_table)),
@@ -71,9 +80,12 @@ async fn run() -> Result<(), Error> {
         clock: Arc::new(SystemClock),
         cache: config.cache,
         times: config.times,
-        slots: config
-            .tenant_max_running_tasks
-            .map(|most| TenantSlots::new(Arc::new(slots), most)),
+        slots: Some(TaskSlots::new(
+            Arc::new(slots),
+            own_caps,
+            config.tenant_max_running_tasks,
+            config.max_running_tasks,
+        )),
         room: Room::of_function(config.memory_mb),
     };
     let executor = Executor {

@@ -30,11 +30,11 @@ use shared::domain::{
     ToolDefinition, ToolName,
 };
 use shared::llm::{Access, ApiKey, Layers, Providers, Timeouts, http_client, model, router};
-use shared::policy::{BreakerSettings, DailyCaps};
+use shared::policy::{BreakerSettings, CostCaps, DailyCaps};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, Model, ModelError};
 use shared::testing::{
-    Faults, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemorySecrets, samples,
+    Faults, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemorySecrets, SameCaps, samples,
 };
 
 /// How often each way is measured, and in a test.
@@ -177,10 +177,13 @@ impl Bench {
             answers: Arc::new(self.answers.0.clone()),
             circuits: Arc::new(self.circuits.clone()),
             breaker: BreakerSettings::default(),
-            budgets: Arc::new(MemoryBudgets::default().with_faults(self.budgets.clone())),
-            daily_caps: DailyCaps {
-                tenant: tenant_daily_cap,
-                deployment: None,
+            caps: CostCaps {
+                budgets: Arc::new(MemoryBudgets::default().with_faults(self.budgets.clone())),
+                daily: DailyCaps {
+                    tenant: tenant_daily_cap,
+                    deployment: None,
+                },
+                own: Arc::new(SameCaps::default()),
             },
             clock: clock(),
         };
@@ -197,6 +200,7 @@ impl Bench {
             caller: Caller {
                 tenant,
                 task: TaskId::new(now),
+                key: None,
             },
             cache,
             deadline: Deadline::at(now.plus(Duration::from_mins(1))),

@@ -21,7 +21,7 @@ use shared::domain::{
     TaskId, TaskStatus, TraceHeader,
 };
 use shared::llm::{self, Access, ApiKey, Layers, Providers, Timeouts};
-use shared::policy::{BreakerSettings, DailyCaps};
+use shared::policy::{BreakerSettings, CostCaps, DailyCaps};
 use shared::ports::clock::SystemClock;
 use shared::ports::{
     AgentStore, Clock, Journal, Model, ModelError, StepsPage, StepsRequest, StoreError,
@@ -32,7 +32,7 @@ use shared::store::{DynamoAgentStore, DynamoJournal};
 use shared::telemetry::{self};
 use shared::testing::{
     MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryQueue, MemorySecrets, MemoryStore,
-    MemoryUsage, ScriptedTools, samples,
+    MemoryUsage, SameCaps, ScriptedTools, samples,
 };
 use tracing::{Instrument, field};
 
@@ -232,8 +232,11 @@ fn model(address: &str) -> Result<Arc<dyn Model>, Failure> {
         answers: Arc::new(MemoryAnswers::default()),
         circuits: Arc::new(MemoryCircuits::default()),
         breaker: BreakerSettings::default(),
-        budgets: Arc::new(MemoryBudgets::default()),
-        daily_caps: DailyCaps::default(),
+        caps: CostCaps {
+            budgets: Arc::new(MemoryBudgets::default()),
+            daily: DailyCaps::default(),
+            own: Arc::new(SameCaps::default()),
+        },
         clock: Arc::new(SystemClock),
     };
     Ok(llm::model(&llm::http_client()?, providers, layers))

@@ -32,7 +32,8 @@ pub(super) fn failure_of(error: &ModelError) -> Failure {
         ModelErrorKind::BadAnswer | ModelErrorKind::CircuitOpen => said.code.is_none(),
         ref kind => matches!(
             kind,
-            ModelErrorKind::Unavailable
+            ModelErrorKind::BudgetExhausted(_)
+                | ModelErrorKind::Unavailable
                 | ModelErrorKind::Authentication
                 | ModelErrorKind::KeyMissing
         ),
@@ -171,11 +172,13 @@ const fn cap_advice(scope: BudgetScope) -> &'static str {
             "retry the task with a higher max_cost_micro_usd in limits (above the agent's, this needs the scope \
              tasks:limits); for new tasks, raise the agent's"
         }
+        BudgetScope::Key => "retry the task when the cap begins anew, or raise the key's limits",
         BudgetScope::Tenant => {
-            "wait for the next day (UTC) or raise the deployment's TenantDailyBudgetMicroUsd"
+            "retry the task when the cap begins anew, or let the operator raise the tenant's limits or the \
+             deployment's TenantDailyBudgetMicroUsd"
         }
         BudgetScope::Deployment => {
-            "wait for the next day (UTC) or raise DeploymentDailyBudgetMicroUsd"
+            "retry the task when the cap begins anew, or raise DeploymentDailyBudgetMicroUsd"
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Access;
 use crate::domain::{Causes, RequestRate};
 use crate::metric;
-use crate::ports::{Clock, RateOwner, RequestCounts};
+use crate::ports::{Clock, LimitOwner, RequestCounts};
 
 const MINUTE: u64 = 60_000;
 
@@ -43,10 +43,10 @@ impl RequestRates {
     /// request must be refused if it is above one of them. Without a limit, nothing is counted.
     pub async fn count(&self, caller: &Access) -> Vec<RateLeft> {
         let mut all = Vec::new();
-        let key = caller.key.map(RateOwner::Key).zip(caller.key_rate);
+        let key = caller.key.map(LimitOwner::Key).zip(caller.key_rate);
         let tenant = caller
             .tenant_rate
-            .map(|rate| (RateOwner::Tenant(caller.tenant.clone()), rate));
+            .map(|rate| (LimitOwner::Tenant(caller.tenant.clone()), rate));
         for (owner, rate) in [key, tenant].into_iter().flatten() {
             let now = self.clock.now().as_millis();
             let counted = match self.counts.count(&owner, now / MINUTE).await {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::keys::check_rate;
+use super::keys::check_limits;
 use super::span::record;
 use super::{AppError, Keys, TenantRefused};
 use crate::domain::{
-    ApiKey, ApiToken, KeyTerms, Patch, RequestRate, Scope, SuspendedTasks, Tenant, TenantId,
-    TenantStatus,
+    ApiKey, ApiToken, CapChanges, KeyTerms, Patch, RequestRate, Scope, SuspendedTasks, Tenant,
+    TenantId, TenantStatus,
 };
 use crate::ports::{Clock, Page, PageRequest, StoreError, TenantStore};
 
@@ -23,6 +23,8 @@ pub struct TenantChanges {
     pub suspended_tasks: Option<SuspendedTasks>,
     /// How many requests its keys together may make.
     pub rate: Patch<RequestRate>,
+    /// What its tasks may use.
+    pub caps: CapChanges,
 }
 
 /// What one call of [`Tenants::renew_seals`] did.
@@ -138,7 +140,8 @@ impl Tenants {
         let status = changes.status.unwrap_or(before.status);
         let mut tenant = before
             .clone()
-            .changed(status, changes.rate.apply(before.rate));
+            .changed(status, changes.rate.apply(before.rate))
+            .under(changes.caps.apply(before.caps));
         if let Some(tasks) = changes.suspended_tasks {
             if status != TenantStatus::Suspended {
                 let reason = "must be left out unless the tenant is suspended";
@@ -197,7 +200,7 @@ impl Tenants {
             return Err(AppError::invalid("/scopes", reason));
         }
         let tenant = self.find_present(id).await?;
-        check_rate(terms.rate, tenant.rate)?;
+        check_limits((terms.rate, terms.caps), (tenant.rate, tenant.caps))?;
         self.keys.create_key_of(tenant.id, terms).await
     }
 }

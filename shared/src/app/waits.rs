@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{AppError, Tasks};
 use crate::domain::{Causes, Task, TaskId, TaskState, TenantId, Timestamp, whole_millis};
 use crate::metric;
-use crate::ports::{Slot, Slots, Taken};
+use crate::ports::{LimitOwner, Slot, Slots, Taken};
 
 /// The time between two reads of a task: the first one, and the longest.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
@@ -106,12 +106,13 @@ impl Waits {
             return self.follow(task, end).await;
         };
         let slot = self.slot(wait);
-        if !self.take(tenant, &slot, most).await {
+        let owner = LimitOwner::Tenant(tenant.clone());
+        if !self.take(&owner, &slot, most).await {
             metric::WAITS_REFUSED.add([], 1);
             return Ok(Found::too_soon(task, REFUSED_FOR));
         }
         let found = self.follow(task, end).await;
-        if let Err(error) = self.slots.give_back(tenant, &slot).await {
+        if let Err(error) = self.slots.give_back(&owner, &slot).await {
             tracing::debug!(error = %Causes(&error), "wait's slot could not be released; it expires");
         }
         found
@@ -167,10 +168,10 @@ impl Waits {
     }
 
     /// Takes the slot. Returns `false` if the tenant has its maximum, or the store fails.
-    async fn take(&self, tenant: &TenantId, slot: &Slot, most: NonZeroU32) -> bool {
+    async fn take(&self, owner: &LimitOwner, slot: &Slot, most: NonZeroU32) -> bool {
         match self
             .slots
-            .take(tenant, slot, most.get(), self.tasks.clock.now())
+            .take(owner, slot, most.get(), self.tasks.clock.now())
             .await
         {
             Ok(Taken::Granted) => true,

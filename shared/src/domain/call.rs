@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::answer_key::AnswerKey;
+use super::api_key::KeyId;
 use super::chain::{ModelChain, ModelChoice, ModelRef};
 use super::deadline::Deadline;
 use super::failure_code::FailureCode;
@@ -111,6 +112,8 @@ pub struct Caller {
     pub tenant: TenantId,
     /// The task.
     pub task: TaskId,
+    /// The key that the task was submitted with; `None` for the deployment's own.
+    pub key: Option<KeyId>,
 }
 
 /// A model's answer, and how it came about.

@@ -89,7 +89,9 @@ impl fmt::Display for LimitKind {
 pub enum BudgetScope {
     /// The cost of a task.
     Task,
-    /// The cost of a tenant in a day.
+    /// The cost of the tasks that were submitted with one key, in a day or a month.
+    Key,
+    /// The cost of a tenant in a day or a month.
     Tenant,
     /// The cost of the deployment in a day.
     Deployment,
@@ -99,6 +101,7 @@ impl fmt::Display for BudgetScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Task => "task",
+            Self::Key => "key",
             Self::Tenant => "tenant",
             Self::Deployment => "deployment",
         })

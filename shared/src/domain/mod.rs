@@ -11,6 +11,7 @@ pub mod api_key;
 pub mod arguments;
 pub mod bounded_text;
 pub mod call;
+pub mod caps;
 pub mod causes;
 pub mod chain;
 pub mod circuit;
@@ -25,6 +26,7 @@ pub mod limits;
 mod metadata;
 pub mod outcome;
 pub mod patch;
+pub mod period;
 pub mod request_rate;
 pub mod rules;
 pub mod schema;
@@ -56,6 +58,7 @@ pub use call::{
     Caller, FailedAttempt, ModelAnswer, ModelRequest, Origin, Prompt, ProviderError, StopReason,
     ToolUse,
 };
+pub use caps::{CapChanges, CapKind, Caps};
 pub use causes::Causes;
 pub use chain::{
     ApiVersion, ModelChain, ModelChoice, ModelRef, ModelSettings, OutputLimitField, Provider,
@@ -76,6 +79,7 @@ pub use limits::{BudgetScope, LimitBound, LimitChanges, LimitKind, Limits, OnLim
 pub use metadata::{Metadata, MetadataPair};
 pub use outcome::{Failure, Output};
 pub use patch::Patch;
+pub use period::Period;
 pub use request_rate::RequestRate;
 pub use rules::{CacheMode, CacheRules, CacheTerms, CacheUse, Outage, RetryRules};
 pub use schema::JsonSchema;

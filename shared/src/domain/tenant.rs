@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::caps::Caps;
 use super::invalid::Invalid;
 use super::request_rate::RequestRate;
 use super::time::Timestamp;
@@ -53,6 +54,8 @@ pub struct Tenant {
     pub suspended_tasks: SuspendedTasks,
     /// How many requests all its keys together may make.
     pub rate: Option<RequestRate>,
+    /// What its tasks may use.
+    pub caps: Caps,
     /// Since when the watchdog's walk through its tasks has found nothing to do; `None` if it walks
     /// through none.
     pub quiet_since: Option<Timestamp>,
@@ -105,6 +108,7 @@ impl Tenant {
             status: TenantStatus::Active,
             suspended_tasks: SuspendedTasks::Wait,
             rate: None,
+            caps: Caps::NONE,
             quiet_since: None,
             created_at: now,
             revision: 1,
@@ -143,11 +147,18 @@ impl Tenant {
         }
     }
 
+    /// The tenant, under these caps.
+    #[must_use]
+    pub fn under(self, caps: Caps) -> Self {
+        Self { caps, ..self }
+    }
+
     /// The tenant, to be deleted from now on.
     #[must_use]
     pub fn deleting(self, now: Timestamp) -> Self {
         Self {
             quiet_since: Some(now),
+            caps: Caps::NONE,
             ..self.changed(TenantStatus::Deleting, None)
         }
     }

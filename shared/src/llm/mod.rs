@@ -46,10 +46,10 @@ use openai::OpenAiClient;
 
 use crate::domain::Provider;
 use crate::policy::{
-    Backoff, Breaker, BreakerSettings, CacheSettings, Cached, DailyCaps, Fallback, Metered,
+    Backoff, Breaker, BreakerSettings, CacheSettings, Cached, CostCaps, Fallback, Metered,
     PriceTable, Retry, RetryBudget,
 };
-use crate::ports::{AnswerCache, Budgets, Circuits, Clock, Model};
+use crate::ports::{AnswerCache, Circuits, Clock, Model};
 
 /// How each provider is reached.
 #[derive(Clone)]
@@ -73,10 +73,8 @@ pub struct Layers {
     pub circuits: Arc<dyn Circuits>,
     /// When a circuit opens and closes.
     pub breaker: BreakerSettings,
-    /// The store of budgets.
-    pub budgets: Arc<dyn Budgets>,
-    /// What calls may cost in a day.
-    pub daily_caps: DailyCaps,
+    /// What calls may cost.
+    pub caps: CostCaps,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -90,19 +88,12 @@ pub fn model(http: &reqwest::Client, providers: Providers, layers: Layers) -> Ar
         answers,
         circuits,
         breaker,
-        budgets,
-        daily_caps,
+        caps,
         clock,
     } = layers;
     let clock = || Arc::clone(&clock);
     let model = Arc::new(router(http, providers, &clock()));
-    let model = Arc::new(Metered::new(
-        model,
-        PriceTable::current(),
-        budgets,
-        daily_caps,
-        clock(),
-    ));
+    let model = Arc::new(Metered::new(model, PriceTable::current(), caps, clock()));
     let model = Arc::new(Breaker::new(model, circuits, breaker, clock()));
     let retry = Retry::new(model, RetryBudget::default(), Backoff::Jittered, clock());
     let model = Arc::new(retry.with_longest_cooldown(breaker.longest_cooldown()));

@@ -149,6 +149,7 @@ mod tests {
         let caller = |tenant| Caller {
             tenant: samples::tenant(tenant),
             task: TaskId::new(samples::START),
+            key: None,
         };
         let requests = [
             samples::model_request("hello"),
@@ -199,6 +200,7 @@ mod tests {
         let changed = ModelRequest {
             caller: Caller {
                 task: id,
+                key: Some(samples::token().id()),
                 ..request.caller.clone()
             },
             retry: RetryRules::default().with_max_attempts(9).unwrap(),

@@ -26,7 +26,7 @@ pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings};
 pub use cached::{CacheSettings, Cached};
 pub use fallback::Fallback;
-pub use metered::{DailyCaps, Metered};
+pub use metered::{CostCaps, DailyCaps, Metered};
 pub use price::PriceTable;
 pub use retry::Retry;
 pub use retry_budget::RetryBudget;

@@ -1,42 +1,33 @@
-//! Budgets: what model calls may cost, for a task, for a tenant in a day, and for the deployment in
-//! a day.
+//! Budgets: what model calls may cost, for a task, and for a tenant, a key and the deployment in a
+//! day or a month.
 
 use async_trait::async_trait;
 
 use super::store::StoreError;
-use crate::domain::{ReservationId, TaskId, TenantId, Timestamp};
+use crate::domain::{KeyId, Period, ReservationId, TaskId, TenantId, Timestamp};
 
 /// The key of a budget.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BudgetKey {
     /// A task's, from its first to its last call.
     Task(TaskId),
-    /// A tenant's, for one day.
-    TenantDay {
-        /// The tenant.
-        tenant: TenantId,
-        /// The day in UTC, as days since the Unix epoch.
-        day: u64,
-    },
-    /// The budget of all tenants of the deployment together, for one day.
-    DeploymentDay {
-        /// The day in UTC, as days since the Unix epoch.
-        day: u64,
-    },
+    /// A tenant's, for one period.
+    Tenant(TenantId, Period),
+    /// That of the tasks that were submitted with one key of a tenant, for one period.
+    Key(TenantId, KeyId, Period),
+    /// The budget of all tenants of the deployment together, for one period.
+    Deployment(Period),
 }
 
 impl BudgetKey {
     /// The tenant's budget of the day that `now` is in.
     pub fn tenant_day(tenant: &TenantId, now: Timestamp) -> Self {
-        Self::TenantDay {
-            tenant: tenant.clone(),
-            day: now.day(),
-        }
+        Self::Tenant(tenant.clone(), Period::day(now))
     }
 
     /// The deployment's budget of the day that `now` is in.
     pub const fn deployment_day(now: Timestamp) -> Self {
-        Self::DeploymentDay { day: now.day() }
+        Self::Deployment(Period::day(now))
     }
 }
 

@@ -10,6 +10,7 @@ pub mod budgets;
 pub mod circuits;
 pub mod clock;
 pub mod dependency;
+pub mod limit_owner;
 pub mod model;
 pub mod queue;
 pub mod request_counts;
@@ -17,6 +18,7 @@ pub mod retention;
 pub mod secrets;
 pub mod slots;
 pub mod store;
+pub mod task_caps;
 pub mod tenant_retention;
 pub mod tools;
 pub mod usage;
@@ -28,9 +30,10 @@ pub use budgets::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, 
 pub use circuits::{Circuits, Replaced};
 pub use clock::Clock;
 pub use dependency::{Dependency, NoAnswer};
+pub use limit_owner::LimitOwner;
 pub use model::{Model, ModelError, ModelErrorKind, OpenCircuit, Recovery};
 pub use queue::{Backlog, MessageError, Outgoing, QueueError, TaskMessage, TaskQueue};
-pub use request_counts::{RateOwner, RequestCounts};
+pub use request_counts::RequestCounts;
 pub use retention::{Horizon, Purged, Retention};
 pub use secrets::{Secret, SecretError, Secrets};
 pub use slots::{Slot, Slots, Taken};
@@ -39,6 +42,7 @@ pub use store::{
     Page, PageRequest, StepsPage, StepsRequest, StoreError, TaskAgents, TaskDetails, TaskFilter,
     TaskOrder, TaskStore, TaskSummary, UnreadableAgent,
 };
+pub use task_caps::{CapsOfTask, TaskCaps};
 pub use tenant_retention::{Pass, Remains, TenantRetention, WalkedFor, WalkedTasks, WalkedTenant};
 pub use tools::{ToolOutput, ToolRequest, Tools};
 pub use usage::{CheckPlace, UsageCheck, UsageStore};

@@ -4,7 +4,7 @@
 use super::items::{self, Attributes, Fields, Item, REVISION, bytes, moment, number, text};
 use super::keys;
 use crate::domain::{
-    ApiKey, Credential, KeyName, KeyTerms, PepperVersion, PreviousSecret, Seal, SecretHash,
+    ApiKey, CapKind, Credential, KeyName, KeyTerms, PepperVersion, PreviousSecret, Seal, SecretHash,
 };
 use crate::ports::{ListedKey, SealedCredential, StoreError};
 
@@ -25,7 +25,10 @@ const PEPPER: &str = "pepper_version";
 pub(super) const LAST_USED: &str = "last_used_day";
 
 /// The attributes that a key may lack.
-pub(super) const OPTIONAL: [&str; 3] = [EXPIRES_AT, REVOKED_AT, RATE];
+pub(super) fn optional() -> impl Iterator<Item = &'static str> {
+    let caps = CapKind::ALL.map(CapKind::field);
+    [EXPIRES_AT, REVOKED_AT, RATE].into_iter().chain(caps)
+}
 
 /// What both records have.
 pub(super) fn attributes(key: &ApiKey) -> Attributes {
@@ -42,6 +45,7 @@ pub(super) fn attributes(key: &ApiKey) -> Attributes {
         scopes,
         expires_at,
         rate,
+        caps,
     } = terms;
     let mut attributes = vec![
         (KEY_ID, text(id.to_string())),
@@ -54,6 +58,7 @@ pub(super) fn attributes(key: &ApiKey) -> Attributes {
     attributes.extend(expires_at.map(|end| (EXPIRES_AT, moment(end))));
     attributes.extend(revoked_at.map(|at| (REVOKED_AT, moment(at))));
     attributes.extend(rate.map(|rate| (RATE, number(rate.requests()))));
+    attributes.extend(items::caps(*caps));
     attributes
 }
 
@@ -120,6 +125,7 @@ fn key(fields: &Fields<'_>) -> Result<ApiKey, StoreError> {
         scopes: fields.json(SCOPES)?,
         expires_at: fields.optional(EXPIRES_AT, Fields::moment)?,
         rate: fields.optional(RATE, items::rate)?,
+        caps: items::read_caps(fields)?,
     };
     Ok(ApiKey {
         id: fields.parsed(KEY_ID)?,

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::CancellationReason;
 
 use super::api_key_item::{
-    LAST_USED, OPTIONAL, attributes, read_listed, read_sealed, write_listed, write_sealed,
+    LAST_USED, attributes, optional, read_listed, read_sealed, write_listed, write_sealed,
 };
 use super::error::{reasons_of_transaction, record_that_failed_update};
 use super::items::{V, VERSION, number};
@@ -56,7 +56,7 @@ impl DynamoKeyStore {
             .condition_expression("attribute_exists(pk)");
         let attributes = attributes(key);
         let absent = |name: &&str| attributes.iter().all(|(present, _)| present != name);
-        let removed: Vec<&str> = OPTIONAL.into_iter().filter(absent).collect();
+        let removed: Vec<&str> = optional().filter(absent).collect();
         let mut assignments = Vec::new();
         for (name, value) in attributes {
             update = update

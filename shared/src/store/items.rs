@@ -15,7 +15,7 @@ use serde::de::value::{Error as NameError, StrDeserializer};
 use serde::{Deserialize, Serialize};
 
 use super::keys::{Key, PK, SK};
-use crate::domain::{ModelRef, RequestRate, Timestamp, Usage};
+use crate::domain::{CapKind, Caps, ModelRef, RequestRate, Timestamp, Usage};
 use crate::ports::StoreError;
 
 /// The version of forms that never had an incompatible change. Other forms have a version of their
@@ -136,6 +136,23 @@ pub(super) fn usage(usage: Usage) -> (&'static str, AttributeValue) {
 }
 
 /// The limit on the rate of requests in the attribute `name`.
+/// The attributes of the caps that there are.
+pub(super) fn caps(caps: Caps) -> impl Iterator<Item = (&'static str, AttributeValue)> {
+    caps.present()
+        .map(|(kind, most)| (kind.field(), number(most)))
+}
+
+/// Reads what [`caps`] wrote.
+pub(super) fn read_caps(fields: &Fields<'_>) -> Result<Caps, StoreError> {
+    let mut caps = Caps::NONE;
+    for kind in CapKind::ALL {
+        if let Some(most) = fields.optional(kind.field(), Fields::number)? {
+            caps = fields.valid(caps.with(kind, most))?;
+        }
+    }
+    Ok(caps)
+}
+
 pub(super) fn rate(fields: &Fields<'_>, name: &str) -> Result<RequestRate, StoreError> {
     fields.valid(RequestRate::per_minute(fields.number(name)?))
 }

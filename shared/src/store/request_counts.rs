@@ -9,7 +9,7 @@ use super::items::{Fields, V, VERSION, number};
 use super::keys::{self, EXPIRES_AT};
 use super::table::Table;
 use crate::domain::Timestamp;
-use crate::ports::{RateOwner, RequestCounts, StoreError};
+use crate::ports::{LimitOwner, RequestCounts, StoreError};
 
 const COUNT: &str = "count";
 
@@ -33,7 +33,7 @@ impl DynamoRequestCounts {
 
 #[async_trait]
 impl RequestCounts for DynamoRequestCounts {
-    async fn count(&self, owner: &RateOwner, minute: u64) -> Result<u64, StoreError> {
+    async fn count(&self, owner: &LimitOwner, minute: u64) -> Result<u64, StoreError> {
         let end = Timestamp::from_millis((minute + 1) * 60_000);
         let request = self
             .table

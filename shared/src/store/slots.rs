@@ -1,4 +1,4 @@
-//! Slots on DynamoDB, in the ephemeral table: one record per tenant, changed by one conditional
+//! Slots on DynamoDB, in the ephemeral table: one record per owner, changed by one conditional
 //! write per slot.
 //!
 //! Each slot is an attribute of its own, so that no write depends on another one's having made a
@@ -22,8 +22,8 @@ use super::error::record_that_failed_update;
 use super::items::{Fields, Item, V, VERSION, moment, number};
 use super::keys::{self, EXPIRES_AT, Key};
 use super::table::Table;
-use crate::domain::{TaskId, TenantId, Timestamp};
-use crate::ports::{Slot, Slots, StoreError, Taken};
+use crate::domain::{TaskId, Timestamp};
+use crate::ports::{LimitOwner, Slot, Slots, StoreError, Taken};
 
 const HELD: &str = "held";
 /// What the names of the slots' attributes begin with.
@@ -46,7 +46,7 @@ const TRIES: usize = 8;
 #[derive(Debug, Clone)]
 pub struct DynamoSlots {
     table: Table,
-    key: fn(&TenantId) -> Key,
+    key: fn(&LimitOwner) -> Key,
 }
 
 /// What to do about a slot that could not be taken.
@@ -81,8 +81,8 @@ impl DynamoSlots {
         }
     }
 
-    fn taking(&self, tenant: &TenantId, slot: &Slot, most: u32) -> UpdateItemFluentBuilder {
-        self.setting(tenant, slot)
+    fn taking(&self, owner: &LimitOwner, slot: &Slot, most: u32) -> UpdateItemFluentBuilder {
+        self.setting(owner, slot)
             .update_expression(
                 "SET #held = if_not_exists(#held, :zero) + :one, #slot = :slot, #v = :v, #expires_at = :expires_at",
             )
@@ -97,8 +97,8 @@ impl DynamoSlots {
             .expression_attribute_values(":v", number(VERSION))
     }
 
-    fn replacing(&self, tenant: &TenantId, slot: &Slot, seen: &Slot) -> UpdateItemFluentBuilder {
-        self.setting(tenant, slot)
+    fn replacing(&self, owner: &LimitOwner, slot: &Slot, seen: &Slot) -> UpdateItemFluentBuilder {
+        self.setting(owner, slot)
             .update_expression("SET #slot = :slot, #expires_at = :expires_at")
             .condition_expression("#slot.#fence = :seen_fence AND #slot.#until = :seen_until")
             .expression_attribute_names("#fence", FENCE)
@@ -107,10 +107,10 @@ impl DynamoSlots {
             .expression_attribute_values(":seen_until", moment(seen.until))
     }
 
-    fn setting(&self, tenant: &TenantId, slot: &Slot) -> UpdateItemFluentBuilder {
+    fn setting(&self, owner: &LimitOwner, slot: &Slot) -> UpdateItemFluentBuilder {
         let expires_at = number(keys::seconds(slot.until.plus(RETENTION)));
         self.table
-            .update((self.key)(tenant))
+            .update((self.key)(owner))
             .expression_attribute_names("#slot", slot_name(slot.task))
             .expression_attribute_names("#expires_at", EXPIRES_AT)
             .expression_attribute_values(":slot", attribute(slot))
@@ -118,10 +118,10 @@ impl DynamoSlots {
     }
 
     /// Clears these slots away, unless one of them is no longer as it was seen.
-    fn clearing(&self, tenant: &TenantId, ended: &[Slot]) -> UpdateItemFluentBuilder {
+    fn clearing(&self, owner: &LimitOwner, ended: &[Slot]) -> UpdateItemFluentBuilder {
         let mut request = self
             .table
-            .update((self.key)(tenant))
+            .update((self.key)(owner))
             .expression_attribute_names("#held", HELD)
             .expression_attribute_names("#until", UNTIL)
             .expression_attribute_values(":cleared", number(ended.len()));
@@ -146,38 +146,38 @@ impl DynamoSlots {
 impl Slots for DynamoSlots {
     async fn take(
         &self,
-        tenant: &TenantId,
+        owner: &LimitOwner,
         slot: &Slot,
         most: u32,
         now: Timestamp,
     ) -> Result<Taken, StoreError> {
-        // A tenant without a record has no count that could be held against a most of none.
+        // An owner without a record has no count that could be held against a most of none.
         if most == 0 {
             return Ok(Taken::Full);
         }
         for _ in 0..TRIES {
-            let Some(seen) = write(self.taking(tenant, slot, most)).await? else {
+            let Some(seen) = write(self.taking(owner, slot, most)).await? else {
                 return Ok(Taken::Granted);
             };
             match next(&seen, slot, most, now)? {
                 Next::Have => return Ok(Taken::Granted),
                 Next::Full => return Ok(Taken::Full),
                 Next::Replace(own) => {
-                    if write(self.replacing(tenant, slot, &own)).await?.is_none() {
+                    if write(self.replacing(owner, slot, &own)).await?.is_none() {
                         return Ok(Taken::Granted);
                     }
                 }
-                Next::Clear(ended) => drop(write(self.clearing(tenant, &ended)).await?),
+                Next::Clear(ended) => drop(write(self.clearing(owner, &ended)).await?),
                 Next::Again => {}
             }
         }
         Ok(Taken::Full)
     }
 
-    async fn give_back(&self, tenant: &TenantId, slot: &Slot) -> Result<(), StoreError> {
+    async fn give_back(&self, owner: &LimitOwner, slot: &Slot) -> Result<(), StoreError> {
         let request = self
             .table
-            .update((self.key)(tenant))
+            .update((self.key)(owner))
             .update_expression("SET #held = #held - :one REMOVE #slot")
             .condition_expression("#v <= :v AND #slot.#fence = :fence")
             .expression_attribute_names("#held", HELD)
@@ -275,9 +275,13 @@ mod tests {
         }
     }
 
+    fn owner() -> LimitOwner {
+        LimitOwner::Tenant(samples::tenant("acme"))
+    }
+
     fn record(slots: &[Slot]) -> Item {
         let held = vec![(HELD, number(slots.len()))];
-        let mut record = items::item(keys::slots(&samples::tenant("acme")), held);
+        let mut record = items::item(keys::slots(&owner()), held);
         record.extend(
             slots
                 .iter()
@@ -342,8 +346,7 @@ mod tests {
                 .build(),
         );
         let slots: Vec<Slot> = (0..CLEARED_AT_ONCE).map(|_| slot(0)).collect();
-        let request =
-            DynamoSlots::new(client, "ephemeral").clearing(&samples::tenant("acme"), &slots);
+        let request = DynamoSlots::new(client, "ephemeral").clearing(&owner(), &slots);
         for expression in [
             request.get_condition_expression(),
             request.get_update_expression(),

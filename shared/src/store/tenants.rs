@@ -122,6 +122,7 @@ fn write(key: Key, tenant: &Tenant) -> Item {
         status,
         suspended_tasks,
         rate,
+        caps,
         quiet_since: _,
         created_at,
         revision,
@@ -142,6 +143,7 @@ fn write(key: Key, tenant: &Tenant) -> Item {
         attributes.push((SUSPENDED_TASKS, name(suspended_tasks)));
     }
     attributes.extend(rate.map(|rate| (RATE, number(rate.requests()))));
+    attributes.extend(items::caps(*caps));
     items::item(key, attributes)
 }
 
@@ -155,6 +157,7 @@ pub(super) fn read(item: &Item) -> Result<Tenant, StoreError> {
             .optional(SUSPENDED_TASKS, Fields::name)?
             .unwrap_or_default(),
         rate: fields.optional(RATE, items::rate)?,
+        caps: items::read_caps(&fields)?,
         quiet_since: fields.optional(QUIET_SINCE, Fields::moment)?,
         created_at: fields.moment(CREATED_AT)?,
         revision: fields.number(REVISION)?,

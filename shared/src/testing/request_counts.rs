@@ -7,12 +7,12 @@ use async_trait::async_trait;
 
 use super::faults::{Call, Faults};
 use super::lock;
-use crate::ports::{RateOwner, RequestCounts, StoreError};
+use crate::ports::{LimitOwner, RequestCounts, StoreError};
 
 /// Counts of requests in memory. Clones share the content.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryRequestCounts {
-    counts: Arc<Mutex<BTreeMap<(RateOwner, u64), u64>>>,
+    counts: Arc<Mutex<BTreeMap<(LimitOwner, u64), u64>>>,
     faults: Faults,
 }
 
@@ -29,7 +29,7 @@ impl MemoryRequestCounts {
 
 #[async_trait]
 impl RequestCounts for MemoryRequestCounts {
-    async fn count(&self, owner: &RateOwner, minute: u64) -> Result<u64, StoreError> {
+    async fn count(&self, owner: &LimitOwner, minute: u64) -> Result<u64, StoreError> {
         tokio::task::yield_now().await;
         self.faults.around(
             Call::Other,

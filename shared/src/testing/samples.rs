@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use crate::domain::{
     Agent, AgentConfig, AgentName, ApiToken, AssistantContent, AssistantPart, CacheRules, CacheUse,
-    Caller, Cost, Credential, Deadline, FailedAttempt, Failure, FailureCode, Grace, Instructions,
-    KeyId, KeyName, KeyTerms, Lease, Limits, Message, ModelAnswer, ModelChain, ModelRef,
-    ModelRequest, Origin, Output, Pepper, Prompt, Provider, RequestRate, RetryRules, Scope, Spend,
-    Step, StepKind, StopReason, Task, TaskId, TaskInput, TaskState, TenantId, Timestamp, ToolCall,
-    ToolRunner, ToolUse, TraceHeader, Usage, WorkerId,
+    Caller, CapKind, Caps, Cost, Credential, Deadline, FailedAttempt, Failure, FailureCode, Grace,
+    Instructions, KeyId, KeyName, KeyTerms, Lease, Limits, Message, ModelAnswer, ModelChain,
+    ModelRef, ModelRequest, Origin, Output, Pepper, Prompt, Provider, RequestRate, RetryRules,
+    Scope, Spend, Step, StepKind, StopReason, Task, TaskId, TaskInput, TaskState, TenantId,
+    Timestamp, ToolCall, ToolRunner, ToolUse, TraceHeader, Usage, WorkerId,
 };
 use crate::ports::{SealedCredential, TaskMessage, TaskSummary};
 
@@ -165,6 +165,7 @@ pub fn model_request(input: &str) -> ModelRequest {
         caller: Caller {
             tenant: tenant("acme"),
             task: TaskId::new(START),
+            key: None,
         },
         retry: RetryRules::default(),
         cache: CacheRules::Off,
@@ -322,6 +323,7 @@ pub fn rotated_key(tenant: &str) -> SealedCredential {
     let terms = KeyTerms {
         expires_at: Some(after(3_600)),
         rate: RequestRate::per_minute(60).ok(),
+        caps: all_caps(),
         ..key_terms()
     };
     let key = Credential::create(self::tenant(tenant), terms, &token(), START);
@@ -337,5 +339,18 @@ pub fn key_terms() -> KeyTerms {
             .collect(),
         expires_at: None,
         rate: None,
+        caps: Caps::NONE,
     }
+}
+
+/// Every cap: 10 running tasks, 2 USD a day and 3 USD a month.
+pub fn all_caps() -> Caps {
+    let caps = [
+        (CapKind::RunningTasks, 10),
+        (CapKind::CostOfDay, 2_000_000),
+        (CapKind::CostOfMonth, 3_000_000),
+    ];
+    caps.into_iter().fold(Caps::NONE, |caps, (kind, most)| {
+        caps.with(kind, most).expect("valid caps")
+    })
 }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use super::faults::{Call, Faults};
 use super::lock;
-use crate::domain::{TaskId, TenantId, Timestamp};
-use crate::ports::{Slot, Slots, StoreError, Taken};
+use crate::domain::{TaskId, Timestamp};
+use crate::ports::{LimitOwner, Slot, Slots, StoreError, Taken};
 
 type Held = BTreeMap<TaskId, Slot>;
 
@@ -18,7 +18,7 @@ type Held = BTreeMap<TaskId, Slot>;
 /// as well.
 #[derive(Debug, Clone, Default)]
 pub struct MemorySlots {
-    tenants: Arc<Mutex<HashMap<TenantId, Held>>>,
+    owners: Arc<Mutex<HashMap<LimitOwner, Held>>>,
     faults: Faults,
 }
 
@@ -32,10 +32,10 @@ impl MemorySlots {
         }
     }
 
-    /// The tenant's slots, with the ended ones that nobody has cleared away yet.
-    pub fn held(&self, tenant: &TenantId) -> Vec<Slot> {
-        lock(&self.tenants)
-            .get(tenant)
+    /// The owner's slots, with the ended ones that nobody has cleared away yet.
+    pub fn held(&self, owner: &LimitOwner) -> Vec<Slot> {
+        lock(&self.owners)
+            .get(owner)
             .into_iter()
             .flat_map(|held| held.values().copied())
             .collect()
@@ -43,15 +43,13 @@ impl MemorySlots {
 
     async fn run<T>(
         &self,
-        tenant: &TenantId,
+        owner: &LimitOwner,
         effect: impl FnOnce(&mut Held) -> T,
     ) -> Result<T, StoreError> {
         tokio::task::yield_now().await;
         let failure = |fault| StoreError::Unavailable(Box::new(fault));
         self.faults.around(Call::Other, failure, || {
-            Ok(effect(
-                lock(&self.tenants).entry(tenant.clone()).or_default(),
-            ))
+            Ok(effect(lock(&self.owners).entry(owner.clone()).or_default()))
         })
     }
 }
@@ -60,12 +58,12 @@ impl MemorySlots {
 impl Slots for MemorySlots {
     async fn take(
         &self,
-        tenant: &TenantId,
+        owner: &LimitOwner,
         slot: &Slot,
         most: u32,
         now: Timestamp,
     ) -> Result<Taken, StoreError> {
-        self.run(tenant, |held| {
+        self.run(owner, |held| {
             if let Some(own) = held.get_mut(&slot.task) {
                 if own.fence <= slot.fence {
                     *own = *slot;
@@ -84,8 +82,8 @@ impl Slots for MemorySlots {
         .await
     }
 
-    async fn give_back(&self, tenant: &TenantId, slot: &Slot) -> Result<(), StoreError> {
-        self.run(tenant, |held| {
+    async fn give_back(&self, owner: &LimitOwner, slot: &Slot) -> Result<(), StoreError> {
+        self.run(owner, |held| {
             held.retain(|task, held| *task != slot.task || held.fence != slot.fence);
         })
         .await

@@ -14,12 +14,12 @@ use shared::domain::{
     StepPlace, Task, TaskId, TaskStatus, ToolRunner,
 };
 use shared::llm::{self, Access, ApiKey, Layers, Providers, Timeouts};
-use shared::policy::{BreakerSettings, DailyCaps};
+use shared::policy::{BreakerSettings, CostCaps, DailyCaps};
 use shared::ports::{AgentStore, Clock, Journal, Model, ModelError, TaskMessage, TaskStore};
 use shared::runtime::in_own_task;
 use shared::testing::{
     ManualClock, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryQueue, MemorySecrets,
-    MemoryStore, MemoryUsage, samples,
+    MemoryStore, MemoryUsage, SameCaps, samples,
 };
 use shared::tools::BuiltinTools;
 use shared::tools::http_request::{Reach, Resolver};
@@ -204,8 +204,11 @@ fn model(clock: &ManualClock) -> Arc<dyn Model> {
         answers: Arc::new(MemoryAnswers::default()),
         circuits: Arc::new(MemoryCircuits::default()),
         breaker: BreakerSettings::default(),
-        budgets: Arc::new(MemoryBudgets::default()),
-        daily_caps: DailyCaps::default(),
+        caps: CostCaps {
+            budgets: Arc::new(MemoryBudgets::default()),
+            daily: DailyCaps::default(),
+            own: Arc::new(SameCaps::default()),
+        },
         clock: Arc::new(clock.clone()),
     };
     llm::model(&llm::http_client().unwrap(), providers, layers)

@@ -30,12 +30,12 @@ use shared::domain::{
 };
 use shared::llm::{Access, ApiKey, Providers, Timeouts, http_client, router};
 use shared::metric;
-use shared::policy::{Breaker, BreakerSettings, DailyCaps, Metered, PriceTable};
+use shared::policy::{Breaker, BreakerSettings, CostCaps, DailyCaps, Metered, PriceTable};
 use shared::ports::{Clock, Model, ModelErrorKind, TaskStore};
 use shared::telemetry::{Service, start, write_metrics};
 use shared::testing::{
-    Call, Faults, ManualClock, MemoryBudgets, MemoryCircuits, MemorySecrets, Reply, ScriptedModel,
-    TokioClock, When, samples,
+    Call, Faults, ManualClock, MemoryBudgets, MemoryCircuits, MemorySecrets, Reply, SameCaps,
+    ScriptedModel, TokioClock, When, samples,
 };
 use tokio::net::TcpListener;
 

@@ -21,8 +21,11 @@ async fn make_model_calls() {
     let metered = Metered::new(
         model,
         PriceTable::current(),
-        Arc::new(MemoryBudgets::default()),
-        DailyCaps::default(),
+        CostCaps {
+            budgets: Arc::new(MemoryBudgets::default()),
+            daily: DailyCaps::default(),
+            own: Arc::new(SameCaps::default()),
+        },
         clock,
     );
     let priced = samples::model_request(CANARY);

@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use shared::app::{RunError, RunOutcome, Runner, TenantSlots};
-use shared::domain::BudgetScope;
+use shared::app::{RunError, RunOutcome, Runner, TaskSlots};
 use shared::domain::{
-    Agent, ModelAnswer, ModelRequest, Task, TaskId, TaskStatus, Timestamp, Wait, WaitReason,
+    Agent, BudgetScope, CapKind, Caps, KeyId, ModelAnswer, ModelRequest, Task, TaskId, TaskStatus,
+    Timestamp, Wait, WaitReason,
 };
 use shared::ports::{
-    AgentStore, Model, ModelError, ModelErrorKind, Recovery, Slot, Slots, Taken, TaskMessage,
+    AgentStore, CapsOfTask, LimitOwner, Model, ModelError, ModelErrorKind, Recovery, Slot, Slots,
+    Taken, TaskMessage,
 };
-use shared::testing::{Captured, Faults, MemorySlots, Reply, ScriptedModel, When, listen, samples};
+use shared::testing::{
+    Captured, Faults, MemorySlots, Reply, SameCaps, ScriptedModel, When, listen, samples,
+};
 
 use crate::world::{INVOCATION, World};
 
@@ -26,6 +29,8 @@ struct Fair {
     world: World,
     slots: MemorySlots,
     most: NonZeroU32,
+    /// The caps that each tenant and each key has of its own.
+    own: CapsOfTask,
 }
 
 impl Fair {
@@ -35,6 +40,7 @@ impl Fair {
             world,
             slots: MemorySlots::default(),
             most: NonZeroU32::new(most).unwrap(),
+            own: CapsOfTask::default(),
         }
     }
 
@@ -45,9 +51,11 @@ impl Fair {
 
     /// A worker whose calls fail by `faults`, but for those for slots, which fail by `slot_faults`.
     fn worker_with_slots_failing(&self, slot_faults: &Faults, faults: &Faults) -> Runner {
-        let slots = TenantSlots::new(
+        let slots = TaskSlots::new(
             Arc::new(self.slots.with_faults(slot_faults.clone())),
-            self.most,
+            Arc::new(SameCaps(self.own)),
+            Some(self.most),
+            None,
         );
         Runner {
             slots: Some(slots),
@@ -76,6 +84,16 @@ impl Fair {
         join_all(inputs.map(|input| async move { self.world.submit(&input).await.unwrap() })).await
     }
 
+    /// A task that was submitted with this key.
+    async fn submit_with(&self, key: Option<KeyId>) -> Task {
+        let new = shared::app::NewTask {
+            key,
+            ..self.world.new_task("hello")
+        };
+        let tasks = self.world.tasks();
+        tasks.submit_task(self.world.tenant(), new).await.unwrap()
+    }
+
     async fn submit_for(&self, agent: &Agent) -> Task {
         let new = shared::app::NewTask {
             agent: agent.id,
@@ -88,8 +106,12 @@ impl Fair {
             .unwrap()
     }
 
+    fn tenant(&self) -> LimitOwner {
+        LimitOwner::Tenant(self.world.tenant().clone())
+    }
+
     fn held(&self) -> Vec<Slot> {
-        self.slots.held(self.world.tenant())
+        self.slots.held(&self.tenant())
     }
 
     /// Somebody else's task takes a slot of the tenant until then.
@@ -101,12 +123,7 @@ impl Fair {
         };
         let taken = self
             .slots
-            .take(
-                self.world.tenant(),
-                &slot,
-                self.most.get(),
-                self.world.now(),
-            )
+            .take(&self.tenant(), &slot, self.most.get(), self.world.now())
             .await
             .unwrap();
         assert_eq!(taken, Taken::Granted);
@@ -167,6 +184,69 @@ async fn tasks_beyond_a_tenants_cap_wait_and_delay_no_other_tenant() {
     assert_eq!(world.model.requests().len(), 11);
 }
 
+/// Tasks of one tenant, of which each was submitted with one of two keys, or with none, and what caps
+/// there are besides the tenant's default of 6.
+#[tokio::test]
+async fn a_task_needs_a_slot_of_its_tenant_and_of_its_key() {
+    let cap = |most| Caps::NONE.with(CapKind::RunningTasks, most).unwrap();
+    let none = Caps::NONE;
+    for (tenant, key, running) in [
+        (none, none, 6),
+        (cap(4), none, 4),
+        (cap(8), none, 8),
+        (none, cap(1), 3 + 1 + 1),
+        (cap(4), cap(1), 4),
+        (none, cap(100), 6),
+    ] {
+        let mut fair = Fair::new(6, []).await;
+        fair.own = CapsOfTask { tenant, key };
+        let keys = [
+            Some(samples::token().id()),
+            Some(samples::token().id()),
+            None,
+        ];
+        let mut tasks = Vec::new();
+        for number in 0..9 {
+            tasks.push(fair.submit_with(keys[number % 3]).await);
+        }
+        fair.world.model.hold();
+        let runner = fair.worker_failing(&Faults::default());
+        let all = join_all(tasks.iter().map(|task| fair.run_by(&runner, task)));
+        let (all, ()) = tokio::join!(all, async {
+            fair.world.model.until_called(running).await;
+            fair.world.model.release();
+        });
+        let ended = |ran: &&_| matches!(ran, Ok(RunOutcome::Ended(TaskStatus::Completed)));
+        assert_eq!(all.iter().filter(ended).count(), running, "{:?}", fair.own);
+        for ran in all.iter().filter(|ran| !ended(ran)) {
+            turn_of(ran);
+        }
+        let owners = keys.into_iter().flatten().map(LimitOwner::Key);
+        for owner in owners.chain([fair.tenant()]) {
+            assert_eq!(fair.slots.held(&owner), [], "{owner:?} {:?}", fair.own);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cap_that_all_workers_together_never_reach_is_not_counted() {
+    let fair = Fair::new(6, []).await;
+    let task = fair.world.submit("hello").await.unwrap();
+    let faults = Faults::default();
+    let slots = fair.slots.with_faults(faults.clone());
+    let runner = Runner {
+        slots: Some(TaskSlots::new(
+            Arc::new(slots),
+            Arc::new(SameCaps::default()),
+            Some(fair.most),
+            Some(fair.most),
+        )),
+        ..fair.world.worker_failing(&Faults::default())
+    };
+    fair.run_by(&runner, &task).await.unwrap();
+    assert_eq!(faults.calls(), 0);
+}
+
 #[tokio::test]
 async fn however_often_a_task_waits_for_its_turn_it_has_all_its_attempts_left() {
     let fair = Fair::new(1, []).await;
@@ -194,7 +274,7 @@ async fn however_often_a_task_waits_for_its_turn_it_has_all_its_attempts_left() 
         (0, 0)
     );
     fair.slots
-        .give_back(world.tenant(), &occupied)
+        .give_back(&fair.tenant(), &occupied)
         .await
         .unwrap();
     assert_eq!(

@@ -12,14 +12,16 @@ use shared::domain::{
     BudgetScope, LimitChanges, ModelAnswer, ModelChain, ModelRef, ModelRequest, Outage, Provider,
     ProviderError, TaskStatus, Wait, WaitReason,
 };
-use shared::policy::{Backoff, DailyCaps, Fallback, Metered, PriceTable, Retry, RetryBudget};
+use shared::policy::{
+    Backoff, CostCaps, DailyCaps, Fallback, Metered, PriceTable, Retry, RetryBudget,
+};
 use shared::ports::{
     Model, ModelError, ModelErrorKind, Recovery, StoreError, TaskMessage, TaskStore,
 };
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{Service, logs};
 use shared::testing::{
-    Call, Captured, Faults, MemoryBudgets, Reply, ScriptedModel, When, listen_to, samples,
+    Call, Captured, Faults, MemoryBudgets, Reply, SameCaps, ScriptedModel, When, listen_to, samples,
 };
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -248,8 +250,11 @@ async fn check_model_troubles(
     let metered = Arc::new(Metered::new(
         model,
         PriceTable::current(),
-        budgets,
-        DailyCaps::default(),
+        CostCaps {
+            budgets,
+            daily: DailyCaps::default(),
+            own: Arc::new(SameCaps::default()),
+        },
         clock(),
     ));
     let retry = Retry::new(

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::app::{RunOutcome, Runner, TenantGate};
+use shared::app::{KnownTenants, RunOutcome, Runner, TenantGate};
 use shared::domain::{SuspendedTasks, TaskStatus, Tenant, TenantStatus, WaitReason};
 use shared::ports::{TaskStore, TenantStore};
-use shared::testing::{Faults, MemoryTenants, When, samples};
+use shared::testing::{Faults, MemoryKeys, MemoryTenants, When, samples};
 
 use crate::tenant_deletion::Tenants;
 use crate::world::{INVOCATION, World};
@@ -17,8 +17,11 @@ fn worker(world: &World, tenants: MemoryTenants) -> Runner {
     Runner {
         agents: Arc::new(TenantGate::new(
             Arc::clone(&plain.agents),
-            Arc::new(tenants),
-            Arc::new(world.clock.clone()),
+            Arc::new(KnownTenants::new(
+                Arc::new(tenants),
+                Arc::new(MemoryKeys::default()),
+                Arc::new(world.clock.clone()),
+            )),
         )),
         ..plain
     }

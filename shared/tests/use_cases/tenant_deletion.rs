@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shared::app::{RunOutcome, Runner, TenantGate, TenantWalkSummary, TenantWalker};
+use shared::app::{KnownTenants, RunOutcome, Runner, TenantGate, TenantWalkSummary, TenantWalker};
 use shared::domain::{Task, TaskId, TaskStatus, Tenant, TenantStatus, WaitReason};
 use shared::ports::{
     AgentStore, Claimed, Created, Horizon, Journal, KeyStore, PageRequest, Retention, StoreError,
@@ -86,8 +86,11 @@ impl Tenants {
         Runner {
             agents: Arc::new(TenantGate::new(
                 Arc::clone(&plain.agents),
-                Arc::new(self.stores.tenants.clone()),
-                Arc::new(self.world.clock.clone()),
+                Arc::new(KnownTenants::new(
+                    Arc::new(self.stores.tenants.clone()),
+                    Arc::new(self.stores.keys.clone()),
+                    Arc::new(self.world.clock.clone()),
+                )),
             )),
             ..plain
         }

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use serde_json::json;
 use shared::app::{Found, RunOutcome, Tasks, Waits};
 use shared::domain::{Task, TaskStatus, Wait, WaitReason};
-use shared::ports::{ModelErrorKind, Recovery, Slots};
+use shared::ports::{LimitOwner, ModelErrorKind, Recovery, Slots};
 use shared::testing::{Faults, MemorySlots, Reply, ScriptedModel, TokioClock, samples};
 use tokio::time::{Instant, sleep};
 
@@ -54,6 +54,10 @@ impl Setup {
         Self::parking(&[], most).await
     }
 
+    fn owner(&self) -> LimitOwner {
+        LimitOwner::Tenant(self.world.tenant().clone())
+    }
+
     /// The task as a client finds it, and for how long it waited.
     async fn wait(&self, task: &Task, wait: Duration) -> (Found, Duration) {
         let begun = Instant::now();
@@ -86,7 +90,7 @@ async fn a_wait_ends_with_its_task() {
         (TaskStatus::Completed, None)
     );
     assert!(waited < Duration::from_secs(5), "{waited:?}");
-    assert_eq!(setup.slots.held(setup.world.tenant()), []);
+    assert_eq!(setup.slots.held(&setup.owner()), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,7 +247,7 @@ async fn requests_without_wait_or_without_cap_count_no_waits() {
     let task = setup.world.submit("hello").await.unwrap();
     let (_, counted) = tokio::join!(setup.wait(&task, LONGEST), async {
         sleep(Duration::from_secs(1)).await;
-        setup.slots.held(setup.world.tenant())
+        setup.slots.held(&setup.owner())
     });
     assert_eq!(counted, []);
     setup.world.run(task.id()).await.unwrap();

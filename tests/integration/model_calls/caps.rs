@@ -189,7 +189,7 @@ async fn two_hundred_racing_calls_never_pass_a_cap_that_allows_fifty() {
                 &shared.table,
                 &shared.table,
                 shared.provider.url(),
-                caps,
+                (caps, CapsOfTask::default()),
             )
         })
         .collect();

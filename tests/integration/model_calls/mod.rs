@@ -1,6 +1,7 @@
 //! Model calls of many processes that share nothing but tables.
 
 mod caps;
+mod running;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shared::app::Access;
-use shared::domain::{Causes, Scopes, TenantId};
+use shared::domain::{Caps, Causes, Scopes, TenantId};
 use shared::ports::{Dependency, NoAnswer, Secret, SecretError, Secrets};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -61,6 +61,7 @@ impl DeploymentKey {
                     scopes: Scopes::all(),
                     key_rate: None,
                     tenant_rate: None,
+                    tenant_caps: Caps::NONE,
                 });
             }
         }

@@ -20,6 +20,22 @@ async fn send(platform: &Platform, method: &str, path: &str, body: Value) -> Ans
     platform.send(request.body(body).unwrap()).await
 }
 
+async fn send_with(
+    platform: &Platform,
+    token: &str,
+    method: &str,
+    path: &str,
+    body: Value,
+) -> Answer {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/json");
+    let body = Body::from(body.to_string());
+    platform.send(request.body(body).unwrap()).await
+}
+
 #[tokio::test]
 async fn a_key_lives_from_its_creation_to_its_revocation() {
     let platform = Platform::new();
@@ -31,7 +47,10 @@ async fn a_key_lives_from_its_creation_to_its_revocation() {
     let path = format!("/v1/keys/{id}");
     assert_eq!(created.headers["location"], path);
     let mut expected = json!({
-        "id": "[id]", "name": "ci", "scopes": ["agents:read", "keys"], "limits": { "requests_per_minute": null }, "created_at": "[time]",
+        "id": "[id]", "name": "ci", "scopes": ["agents:read", "keys"], "limits": {
+            "requests_per_minute": null, "max_running_tasks": null,
+            "max_cost_micro_usd_per_day": null, "max_cost_micro_usd_per_month": null,
+        }, "created_at": "[time]",
         "expires_at": "[time]", "revoked_at": "[time]", "last_used_on": null, "token": token,
     });
     assert_eq!(redacted(created.body), expected);
@@ -304,7 +323,7 @@ async fn writes_above_a_limit_are_refused_until_the_next_minute() {
     platform.create_tenant("acme").await;
     let limits = |requests: Value| json!({ "limits": { "requests_per_minute": requests } });
     let changed = send(&platform, "PATCH", "/v1/tenants/acme", limits(json!(3))).await;
-    assert_eq!(changed.body["limits"], json!({ "requests_per_minute": 3 }));
+    assert_eq!(changed.body["limits"]["requests_per_minute"], 3);
     let key = |requests: u32| {
         let scopes = ["agents:read", "agents:write"];
         let limits = json!({ "requests_per_minute": requests });
@@ -387,5 +406,58 @@ async fn writes_above_a_limit_are_refused_until_the_next_minute() {
         );
     }
     let none = send(&platform, "PATCH", "/v1/tenants/acme", limits(Value::Null)).await;
-    assert_eq!(none.body["limits"], json!({ "requests_per_minute": null }));
+    assert_eq!(none.body["limits"]["requests_per_minute"], Value::Null);
+}
+
+/// The caps, and the largest value of each.
+const CAPS: [(&str, u64); 3] = [
+    ("max_running_tasks", 10_000),
+    ("max_cost_micro_usd_per_day", 1_000_000_000_000_000),
+    ("max_cost_micro_usd_per_month", 1_000_000_000_000_000),
+];
+
+#[tokio::test]
+async fn tenants_and_keys_have_caps_on_their_tasks() {
+    let platform = Platform::new();
+    platform.create_tenant("acme").await;
+    let key = |limits: Value| json!({ "name": "k", "scopes": ["keys"], "limits": limits });
+    let new_key = async |body| send(&platform, "POST", "/v1/tenants/acme/keys", body).await;
+    let first = new_key(key(json!({}))).await.body;
+    let token = first["token"].as_str().unwrap();
+    for (cap, largest) in CAPS {
+        let limits = |most: Value| json!({ "limits": { cap: most } });
+        let patch = async |body| send(&platform, "PATCH", "/v1/tenants/acme", body).await;
+        let changed = patch(limits(json!(largest))).await;
+        assert_eq!(changed.body["limits"][cap], largest);
+        patch(limits(json!(5))).await;
+        let pointer = format!("/limits/{cap}");
+        let above = [(pointer.as_str(), "the limit of the tenant, 5")];
+        check_refused(&new_key(key(json!({ cap: 6 }))).await, &above, cap);
+        let created = new_key(key(json!({ cap: 5 }))).await;
+        assert_eq!(created.body["limits"][cap], 5);
+
+        let path = format!("/v1/keys/{}", created.body["id"].as_str().unwrap());
+        let own = async |body| send_with(&platform, token, "PATCH", &path, body).await;
+        check_refused(&own(limits(json!(6))).await, &above, cap);
+        assert_eq!(own(limits(json!(4))).await.body["limits"][cap], 4);
+        assert_eq!(own(json!({ "name": "n" })).await.body["limits"][cap], 4);
+        assert_eq!(
+            own(limits(Value::Null)).await.body["limits"][cap],
+            Value::Null
+        );
+
+        let bad = [
+            json!(0),
+            json!(-1),
+            json!(1.5),
+            json!("1"),
+            json!(largest + 1),
+        ];
+        for most in bad {
+            let case = format!("{cap} {most}");
+            check_refused(&patch(limits(most)).await, &[(&pointer, "")], &case);
+        }
+        let found = send(&platform, "GET", "/v1/tenants/acme", json!({})).await;
+        assert_eq!(found.body["limits"][cap], 5);
+    }
 }

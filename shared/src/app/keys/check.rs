@@ -115,6 +115,7 @@ impl KeyCheck {
             scopes: key.terms.scopes.clone(),
             key_rate: key.terms.rate,
             tenant_rate: found.tenant.rate,
+            tenant_caps: found.tenant.caps,
         };
         self.note_use(&entry, &key.tenant, id, now).await;
         Ok(access)

@@ -14,8 +14,8 @@ use peppers::{Peppers, SealState};
 use super::span::record;
 use super::{AppError, Tenants};
 use crate::domain::{
-    ApiKey, ApiToken, Credential, Grace, KeyId, KeyName, KeyTerms, Patch, RequestRate, Scope,
-    Scopes, TenantId, Timestamp,
+    ApiKey, ApiToken, CapChanges, Caps, Credential, Grace, Invalid, KeyId, KeyName, KeyTerms,
+    Patch, RequestRate, Scope, Scopes, TenantId, Timestamp,
 };
 use crate::ports::{
     Clock, KeyAdded, KeyStore, ListedKey, Page, PageRequest, SealedCredential, Secrets, StoreError,
@@ -41,6 +41,15 @@ pub struct Access {
     pub key_rate: Option<RequestRate>,
     /// How many requests all keys of its tenant may make.
     pub tenant_rate: Option<RequestRate>,
+    /// What the tasks of its tenant may use.
+    pub tenant_caps: Caps,
+}
+
+impl Access {
+    /// The limits of its tenant.
+    const fn limits(&self) -> (Option<RequestRate>, Caps) {
+        (self.tenant_rate, self.tenant_caps)
+    }
 }
 
 /// What changes about a key; a name or scopes that are `None` stay.
@@ -54,6 +63,8 @@ pub struct KeyChanges {
     pub expires_at: Patch<Timestamp>,
     /// How many requests it may make.
     pub rate: Patch<RequestRate>,
+    /// What the tasks that are submitted with it may use.
+    pub caps: CapChanges,
 }
 
 /// What API keys need from the outside.
@@ -112,7 +123,7 @@ impl Keys {
         if let Some(scope) = terms.scopes.beyond(&caller.scopes) {
             return Err(not_granted(scope));
         }
-        check_rate(terms.rate, caller.tenant_rate)?;
+        check_limits((terms.rate, terms.caps), caller.limits())?;
         self.create_key_of(caller.tenant.clone(), terms).await
     }
 
@@ -163,7 +174,7 @@ impl Keys {
         if let Some(scope) = added.and_then(|scopes| scopes.beyond(&caller.scopes)) {
             return Err(not_granted(scope));
         }
-        check_rate(changes.rate.set(), caller.tenant_rate)?;
+        check_limits((changes.rate.set(), changes.caps.set()), caller.limits())?;
         let now = self.clock.now();
         let change = |credential: Credential| {
             let before = credential.key.terms.clone();
@@ -172,6 +183,7 @@ impl Keys {
                 scopes: changes.scopes.clone().unwrap_or(before.scopes),
                 expires_at: changes.expires_at.apply(before.expires_at),
                 rate: changes.rate.apply(before.rate),
+                caps: changes.caps.apply(before.caps),
             };
             check_terms(&terms, now)?;
             Ok(credential.under(terms))
@@ -301,18 +313,27 @@ fn check_terms(terms: &KeyTerms, now: Timestamp) -> Result<(), AppError> {
     }
 }
 
-/// Refuses a limit of a key that is above its tenant's.
-pub(super) fn check_rate(
-    key: Option<RequestRate>,
-    tenant: Option<RequestRate>,
+/// Refuses limits of a key that are above its tenant's.
+pub(super) fn check_limits(
+    (rate, caps): (Option<RequestRate>, Caps),
+    (tenant_rate, tenant_caps): (Option<RequestRate>, Caps),
 ) -> Result<(), AppError> {
-    match key.zip(tenant) {
-        Some((key, tenant)) if key > tenant => {
-            let most = tenant.requests();
+    let rate = rate.zip(tenant_rate);
+    let rate = rate.filter(|(key, tenant)| key > tenant);
+    let rate = rate.map(|(_, tenant)| ("requests_per_minute", tenant.requests().into()));
+    let cap = caps.above(tenant_caps);
+    let broken: Vec<Invalid> = rate
+        .into_iter()
+        .chain(cap.map(|(kind, most)| (kind.field(), most)))
+        .map(|(field, most)| {
             let reason = format!("must not be above the limit of the tenant, {most}");
-            Err(AppError::invalid("/limits/requests_per_minute", reason))
-        }
-        _ => Ok(()),
+            Invalid::new(format!("/limits/{field}"), reason)
+        })
+        .collect();
+    if broken.is_empty() {
+        Ok(())
+    } else {
+        Err(AppError::Invalid(broken))
     }
 }
 

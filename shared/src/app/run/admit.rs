@@ -1,4 +1,4 @@
-//! Which claimed tasks are worked on now: those with room in memory and a slot of their tenant.
+//! Which claimed tasks are worked on now: those with room in memory and a slot under each cap.
 
 use super::agent_loop::run;
 use super::lease::HeldTask;
@@ -6,7 +6,7 @@ use super::room::Place;
 use super::runner::{RunError, RunOutcome, Runner, SKEW};
 use super::work::{Work, crowded_out};
 use crate::domain::{StepSummary, Task, Timestamp, WaitReason};
-use crate::ports::{Slot, StoreError, Taken};
+use crate::ports::StoreError;
 
 impl Runner {
     /// Works on a task that was just claimed, if there is room for its conversation.
@@ -28,7 +28,7 @@ impl Runner {
         self.run_in_turn(held, until, place).await
     }
 
-    /// Works on a task that has room, if it is its tenant's turn.
+    /// Works on a task that has room, if there is a slot for it.
     async fn run_in_turn(
         &self,
         held: HeldTask<'_>,
@@ -38,24 +38,14 @@ impl Runner {
         let Some(slots) = &self.slots else {
             return run(Work::new(held, place)).await;
         };
-        let tenant = held.task.spec().tenant.clone();
-        let slot = Slot {
-            task: held.task.id(),
-            fence: held.task.fence(),
-            until: until.plus(SKEW),
-        };
         let now = self.clock.now();
-        match slots.take(&tenant, &slot, now).await {
-            Taken::Granted => {
-                let outcome = run(Work::new(held, place)).await;
-                slots.give_back(&tenant, &slot).await;
-                outcome
-            }
-            Taken::Full => {
-                let (_, exit) = held.back_off(WaitReason::Concurrency);
-                held.finish(exit).await
-            }
-        }
+        let Some(taken) = slots.take(&held.task, until.plus(SKEW), now).await else {
+            let (_, exit) = held.back_off(WaitReason::Concurrency);
+            return held.finish(exit).await;
+        };
+        let outcome = run(Work::new(held, place)).await;
+        slots.give_back(taken).await;
+        outcome
     }
 
     /// How large the task's conversation is. What its record does not tell is read from the

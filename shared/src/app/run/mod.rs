@@ -49,7 +49,7 @@ use crate::ports::{Claimed, TaskMessage};
 
 pub use room::Room;
 pub use runner::{RunError, RunOutcome, Runner, WorkTimes};
-pub use slots::TenantSlots;
+pub use slots::TaskSlots;
 
 impl Runner {
     /// Works on the message's task until the task ends or must wait, or the time is over. `until`

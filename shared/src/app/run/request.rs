@@ -42,6 +42,7 @@ impl Work<'_> {
             caller: Caller {
                 tenant: spec.tenant.clone(),
                 task: spec.id,
+                key: spec.submitted_by,
             },
             retry: config.retry,
             cache: config.cache.unwrap_or(self.held.runner.cache),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::room::Room;
-use super::slots::TenantSlots;
+use super::slots::TaskSlots;
 use crate::domain::{CacheRules, TaskStatus, Timestamp, Wait};
 use crate::ports::{
     Clock, Journal, Model, StoreError, TaskAgents, TaskQueue, TaskStore, Tools, UsageStore,
@@ -98,8 +98,8 @@ pub struct Runner {
     pub cache: CacheRules,
     /// The durations that limit a worker.
     pub times: WorkTimes,
-    /// How many tasks of one tenant may run at once, if there is a cap.
-    pub slots: Option<TenantSlots>,
+    /// How many tasks of one tenant or key may run at once, if there are caps.
+    pub slots: Option<TaskSlots>,
     /// Room in memory for the conversations of the tasks that are worked on at once.
     pub room: Room,
 }

@@ -11,7 +11,8 @@ use super::tools::{PlannedCall, StepOrigin};
 use super::work::Work;
 use crate::app::outcome::{FailureDisposition, disposition, too_large};
 use crate::domain::{
-    Agent, Causes, Cost, LimitKind, Spend, Spent, Step, StepKind, TaskInput, Usage, whole_millis,
+    Agent, BudgetScope, Causes, Cost, LimitKind, Spend, Spent, Step, StepKind, TaskInput, Usage,
+    whole_millis,
 };
 use crate::metric;
 use crate::ports::{ModelError, ModelErrorKind, StoreError};
@@ -145,6 +146,8 @@ impl Work<'_> {
     fn unanswered(&mut self, agent: &Agent, error: &ModelError) -> Exit {
         self.held.task.add_spend(error.spend);
         let cap = match error.kind {
+            // Earlier versions know no cap of a key.
+            ModelErrorKind::BudgetExhausted(BudgetScope::Key) => Some(BudgetScope::Tenant),
             ModelErrorKind::BudgetExhausted(scope) => Some(scope),
             _ => None,
         };

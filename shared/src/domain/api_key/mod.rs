@@ -12,6 +12,7 @@ pub use scope::{Scope, Scopes};
 pub use seal::{Pepper, PepperVersion, Seal};
 pub use token::{ApiToken, KEY_PREFIX, KeyId, SecretHash};
 
+use super::caps::{CapKind, Caps};
 use super::invalid::{self, Invalid, within};
 use super::request_rate::RequestRate;
 use super::tenant::TenantId;
@@ -68,6 +69,8 @@ pub struct KeyTerms {
     pub expires_at: Option<Timestamp>,
     /// How many requests it may make.
     pub rate: Option<RequestRate>,
+    /// What the tasks that are submitted with it may use.
+    pub caps: Caps,
 }
 
 impl KeyTerms {
@@ -179,6 +182,7 @@ impl Credential {
             scopes,
             expires_at,
             rate,
+            caps,
         } = terms;
         let number = |number: u64| number.to_be_bytes().to_vec();
         let moment = |moment: &Option<Timestamp>| {
@@ -202,6 +206,9 @@ impl Credential {
             previous.unwrap_or_default(),
         ];
         parts.extend(rate.map(|rate| number(rate.requests().into())));
+        // With its name, so that it is not taken for another absent part.
+        let cap = |(kind, most): (CapKind, u64)| [kind.field().as_bytes(), &number(most)].concat();
+        parts.extend(caps.present().map(cap));
         parts
     }
 }

@@ -6,10 +6,10 @@
 //! reservation. If only the reservations of open calls leave no room, the call is made later. If
 //! the cost that is spent leaves no room, the call is refused. Without a cap nothing is stored.
 //!
-//! A task's own cap needs a price. Under a cap of a day, a model without a price counts as the most
-//! expensive model of its provider: caps of a day exist by default, and an agent may name new
-//! models. A provider without any price, such as the deployment's own server, is under no cap of a
-//! day.
+//! A task's own cap needs a price. Under a cap of a day or a month, a model without a price counts as
+//! the most expensive model of its provider: caps of a day exist by default, and an agent may name
+//! new models. A provider without any price, such as the deployment's own server, is under no such
+//! cap.
 //!
 //! In doubt, this layer counts too much, never too little:
 //!
@@ -23,6 +23,7 @@
 //! So a provider that often cuts its answers uses up a cap for few answers. The cost in
 //! answers and errors contains only what providers reported.
 
+mod cap;
 mod size;
 #[cfg(test)]
 mod tests;
@@ -35,16 +36,17 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use tokio::time::Instant;
 
+use self::cap::Cap;
 use self::size::token_bound;
 use super::price::PriceTable;
 use crate::domain::{
-    BudgetScope, Causes, Cost, ModelAnswer, ModelRef, ModelRequest, ReservationId, Timestamp,
-    Usage, Wait, WaitReason,
+    BudgetScope, Caller, Causes, Cost, ModelAnswer, ModelRef, ModelRequest, ProviderError,
+    ReservationId, Timestamp, Usage, Wait, WaitReason,
 };
 use crate::metric;
 use crate::ports::{
-    Allowance, BudgetKey, Budgets, Clock, Model, ModelError, ModelErrorKind, Recovery, Reservation,
-    Reserved, Settled,
+    Budgets, Clock, Model, ModelError, ModelErrorKind, Recovery, Reservation, Reserved, Settled,
+    TaskCaps,
 };
 use crate::runtime::computed;
 
@@ -63,6 +65,7 @@ pub struct Metered {
     prices: &'static PriceTable,
     budgets: Arc<dyn Budgets>,
     daily_caps: DailyCaps,
+    own_caps: Arc<dyn TaskCaps>,
     clock: Arc<dyn Clock>,
     /// The models whose missing price was logged.
     reported: Mutex<HashSet<ModelRef>>,
@@ -71,65 +74,55 @@ pub struct Metered {
 /// What may be spent in a day (in UTC), in micro-USD; `None` is any amount.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DailyCaps {
-    /// By each tenant.
+    /// By each tenant that has no such cap of its own.
     pub tenant: Option<u64>,
     /// By all tenants of the deployment together.
     pub deployment: Option<u64>,
 }
 
-/// One cap that a call is under.
-struct Cap {
-    scope: BudgetScope,
-    budget: BudgetKey,
-    allowance: Allowance,
+/// The caps on cost that calls are under, and their budgets.
+#[derive(Clone)]
+pub struct CostCaps {
+    /// The store of budgets.
+    pub budgets: Arc<dyn Budgets>,
+    /// The deployment's caps.
+    pub daily: DailyCaps,
+    /// The caps that tenants and keys have of their own.
+    pub own: Arc<dyn TaskCaps>,
 }
 
 impl Metered {
-    /// Meters `inner`, under `daily_caps` and the cap in each request.
+    /// Meters `inner`, under `caps` and the cap in each request.
     pub fn new(
         inner: Arc<dyn Model>,
         prices: &'static PriceTable,
-        budgets: Arc<dyn Budgets>,
-        daily_caps: DailyCaps,
+        caps: CostCaps,
         clock: Arc<dyn Clock>,
     ) -> Self {
+        let CostCaps {
+            budgets,
+            daily: daily_caps,
+            own: own_caps,
+        } = caps;
         Self {
             inner,
             prices,
             budgets,
             daily_caps,
+            own_caps,
             clock,
             reported: Mutex::default(),
         }
     }
 
     /// The caps that the request is under, the narrowest first.
-    fn caps(&self, request: &ModelRequest, now: Timestamp) -> Vec<Cap> {
-        let task = request.task_cap.map(|cap_micro_usd| Cap {
-            scope: BudgetScope::Task,
-            budget: BudgetKey::Task(request.caller.task),
-            allowance: Allowance {
-                cap_micro_usd,
-                spent_before_micro_usd: request.task_spent,
-            },
-        });
-        let tenant = self.daily_caps.tenant.map(|cap_micro_usd| Cap {
-            scope: BudgetScope::Tenant,
-            budget: BudgetKey::tenant_day(&request.caller.tenant, now),
-            allowance: Allowance {
-                cap_micro_usd,
-                spent_before_micro_usd: 0,
-            },
-        });
-        let deployment = self.daily_caps.deployment.map(|cap_micro_usd| Cap {
-            scope: BudgetScope::Deployment,
-            budget: BudgetKey::deployment_day(now),
-            allowance: Allowance {
-                cap_micro_usd,
-                spent_before_micro_usd: 0,
-            },
-        });
-        task.into_iter().chain(tenant).chain(deployment).collect()
+    async fn caps(&self, request: &ModelRequest, now: Timestamp) -> Result<Vec<Cap>, ModelError> {
+        let Caller { tenant, key, .. } = &request.caller;
+        let own = self.own_caps.of_task(tenant, *key).await.map_err(|error| {
+            tracing::warn!(error = %Causes(&error), "caps on cost of the tenant and the key can't be read");
+            self.no_room_now(request.model())
+        })?;
+        Ok(cap::all(request, own, self.daily_caps, now))
     }
 
     /// Makes the call if it cannot pass one of the caps.
@@ -179,32 +172,33 @@ impl Metered {
             self.budgets
                 .reserve(&cap.budget, reservation, cap.allowance, now)
         }));
-        let (mut placed, mut refusals, mut failure) = (Vec::new(), Vec::new(), None);
+        let (mut placed, mut end, mut failure) = (Vec::new(), None, None);
+        let mut has_room_later = false;
         for (cap, reserved) in caps.iter().zip(reserving.await) {
             match reserved {
                 Ok(Reserved::Granted) => placed.push(cap),
                 Ok(Reserved::Refused {
-                    committed_micro_usd,
-                    held_micro_usd,
+                    committed_micro_usd: committed,
+                    held_micro_usd: held,
                 }) => {
+                    let bound = reservation.amount_micro_usd;
                     tracing::warn!(
                         scope = %cap.scope,
+                        limit = cap.name,
                         cap_micro_usd = cap.allowance.cap_micro_usd,
-                        committed_micro_usd,
-                        held_micro_usd,
-                        bound_micro_usd = reservation.amount_micro_usd,
+                        committed_micro_usd = committed,
+                        held_micro_usd = held,
+                        bound_micro_usd = bound,
                         provider = %model.provider(),
                         model = model.name(),
                         "model call is refused by a cap on cost"
                     );
                     metric::BUDGET_REFUSALS.add([], 1);
-                    let spent = committed_micro_usd.saturating_sub(held_micro_usd);
-                    let sum = spent.saturating_add(reservation.amount_micro_usd);
-                    refusals.push(if sum > cap.allowance.cap_micro_usd {
-                        ModelErrorKind::BudgetExhausted(cap.scope)
+                    if cap.is_used_up(committed.saturating_sub(held), bound) {
+                        end = end.or(Some((cap, committed)));
                     } else {
-                        ModelErrorKind::BudgetReserved
-                    });
+                        has_room_later = true;
+                    }
                 }
                 Err(error) => {
                     // The store may have stored the reservation before it failed.
@@ -215,30 +209,34 @@ impl Metered {
         }
         if let Some((scope, error)) = failure {
             tracing::warn!(error = %Causes(&error), %scope, "cap on cost can't be checked");
-            refusals.push(ModelErrorKind::BudgetReserved);
+            has_room_later = true;
         }
         // A cap that is used up decides over one that may have room later.
-        let is_end = |kind: &ModelErrorKind| matches!(kind, ModelErrorKind::BudgetExhausted(_));
-        let end = refusals.iter().position(is_end).unwrap_or(0);
-        let Some(kind) = refusals.into_iter().nth(end) else {
-            return Ok(());
+        let refusal = match end {
+            Some((cap, committed)) => ModelError {
+                said: Some(Box::new(ProviderError {
+                    message: Some(cap.refusal(committed, reservation.amount_micro_usd)),
+                    ..ProviderError::default()
+                })),
+                ..ModelError::new(model.clone(), ModelErrorKind::BudgetExhausted(cap.scope))
+            },
+            None if has_room_later => self.no_room_now(model),
+            None => return Ok(()),
         };
         self.withdraw(&placed, reservation).await;
-        let recovery = (kind == ModelErrorKind::BudgetReserved).then(|| self.recovery());
-        Err(ModelError {
-            recovery,
-            ..ModelError::new(model.clone(), kind)
-        })
+        Err(refusal)
     }
 
-    /// When another call may find room: the calls that are open now mostly cost less than they
-    /// reserved.
-    fn recovery(&self) -> Recovery {
+    /// The refusal of a call that may find room later: the calls that are open now mostly cost less
+    /// than they reserved.
+    fn no_room_now(&self, model: &ModelRef) -> ModelError {
         let wait = TRY_AGAIN_AFTER.mul_f64(1.0 + fastrand::f64());
-        Recovery::at(Wait {
+        let wait = Wait {
             until: self.clock.now().plus(wait),
             reason: WaitReason::Budget,
-        })
+        };
+        ModelError::new(model.clone(), ModelErrorKind::BudgetReserved)
+            .with_recovery(Recovery::at(wait))
     }
 
     /// Releases the reservations of a call that is not made. A reservation that can't be released
@@ -378,7 +376,7 @@ impl Model for Metered {
     async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         // One moment for the bound and for the cost: prices may change while the call is open.
         let now = self.clock.now();
-        let caps = self.caps(request, now);
+        let caps = self.caps(request, now).await?;
         if caps.is_empty() {
             self.priced_call(request, now).await
         } else {

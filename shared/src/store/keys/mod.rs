@@ -3,7 +3,6 @@
 //!
 //! Numbers inside keys are padded with zeros, so that they sort as numbers.
 
-mod date;
 mod usage;
 
 use std::fmt::{self, Display};
@@ -13,8 +12,7 @@ use std::time::Duration;
 use crate::domain::{
     AgentId, AgentVersion, AnswerKey, Hex, KeyId, ModelRef, StepPlace, TaskId, TenantId, Timestamp,
 };
-use crate::ports::{BudgetKey, RateOwner};
-use date::date;
+use crate::ports::{BudgetKey, LimitOwner};
 
 pub(super) use usage::{usage, usage_check, usage_days, usage_row};
 
@@ -127,11 +125,7 @@ pub(super) fn parse_listed_api_key(sk: &str) -> Option<KeyId> {
 /// All partitions whose records go with a tenant: of its agents, API keys and counts, of its daily
 /// budgets, and of its usage. Its tasks and the ephemeral table are not among them.
 pub(super) fn tenant_partitions(tenant: &TenantId) -> Vec<String> {
-    let day = BudgetKey::TenantDay {
-        tenant: tenant.clone(),
-        day: 0,
-    };
-    let budgets = budget(&day).into_iter().map(|key| key.pk);
+    let budgets = (0..BUDGET_PARTS).map(|part| tenant_budgets(tenant, part));
     budgets
         .chain([usage(tenant), self::tenant(tenant)])
         .collect()
@@ -295,27 +289,35 @@ pub(super) fn circuit(model: &ModelRef) -> Key {
     }
 }
 
-/// A tenant's slots, in a partition of their own, because they change with every run of a task.
-pub(super) fn slots(tenant: &TenantId) -> Key {
+/// An owner's slots, in a partition of their own, because they change with every run of a task.
+pub(super) fn slots(owner: &LimitOwner) -> Key {
     Key {
-        pk: format!("SLOTS#{tenant}"),
+        pk: format!("SLOTS#{}", id_of(owner)),
         sk: "HELD".to_owned(),
     }
 }
 
-/// The waits of a tenant's clients, apart from its slots, because they change with requests.
-pub(super) fn waits(tenant: &TenantId) -> Key {
+/// The waits of an owner's clients, apart from its slots, because they change with requests.
+pub(super) fn waits(owner: &LimitOwner) -> Key {
     Key {
-        pk: format!("WAITS#{tenant}"),
+        pk: format!("WAITS#{}", id_of(owner)),
         sk: "HELD".to_owned(),
+    }
+}
+
+/// The owner's id. Only that of a key has an underscore.
+fn id_of(owner: &LimitOwner) -> String {
+    match owner {
+        LimitOwner::Tenant(tenant) => tenant.to_string(),
+        LimitOwner::Key(key) => key.to_string(),
     }
 }
 
 /// The requests of an owner in one minute.
-pub(super) fn request_count(owner: &RateOwner, minute: u64) -> Key {
+pub(super) fn request_count(owner: &LimitOwner, minute: u64) -> Key {
     let owner = match owner {
-        RateOwner::Key(id) => id.to_string(),
-        RateOwner::Tenant(tenant) => format!("tenant#{tenant}"),
+        LimitOwner::Key(id) => id.to_string(),
+        LimitOwner::Tenant(tenant) => format!("tenant#{tenant}"),
     };
     Key {
         pk: format!("RATE#{owner}"),
@@ -328,12 +330,13 @@ pub(super) const fn seconds(moment: Timestamp) -> u64 {
     moment.as_millis() / 1_000
 }
 
-/// The records of a budget: a task's lies with the task, a day's are in partitions of their own.
+/// The records of a budget: a task's is with the task, a period's are in partitions of their own. The
+/// budgets of keys are with those of their tenant, and are deleted with it.
 pub(super) fn budget(budget: &BudgetKey) -> Vec<Key> {
-    let parts = |owner: &str, day| {
+    let parts = |partition: &dyn Fn(u8) -> String, sk: String| {
         let part = |number| Key {
-            pk: format!("{owner}#{number}"),
-            sk: date(day),
+            pk: partition(number),
+            sk: sk.clone(),
         };
         (0..BUDGET_PARTS).map(part).collect()
     };
@@ -342,9 +345,23 @@ pub(super) fn budget(budget: &BudgetKey) -> Vec<Key> {
             pk: task_partition(*id),
             sk: "BUDGET".to_owned(),
         }],
-        BudgetKey::TenantDay { tenant, day } => parts(&format!("BUDGET#{tenant}"), *day),
-        BudgetKey::DeploymentDay { day } => parts("DEPLOYMENTBUDGET", *day),
+        BudgetKey::Tenant(tenant, period) => {
+            parts(&|part| tenant_budgets(tenant, part), period.to_string())
+        }
+        BudgetKey::Key(tenant, key, period) => parts(
+            &|part| tenant_budgets(tenant, part),
+            format!("{key}#{period}"),
+        ),
+        BudgetKey::Deployment(period) => parts(
+            &|part| format!("DEPLOYMENTBUDGET#{part}"),
+            period.to_string(),
+        ),
     }
+}
+
+/// The partition with this part of each budget of the tenant and its keys.
+fn tenant_budgets(tenant: &TenantId, part: u8) -> String {
+    format!("BUDGET#{tenant}#{part}")
 }
 
 /// A task's place in [`TASKS`].

@@ -1,8 +1,7 @@
 //! The keys of usage.
 
 use super::Key;
-use super::date::date;
-use crate::domain::{SpendKey, SpendPart, TenantId};
+use crate::domain::{Period, SpendKey, SpendPart, TenantId};
 
 /// The partition of a tenant's usage.
 pub(in crate::store) fn usage(tenant: &TenantId) -> String {
@@ -25,13 +24,16 @@ pub(in crate::store) fn usage_row(tenant: &TenantId, row: &SpendKey) -> Key {
     };
     Key {
         pk: usage(tenant),
-        sk: format!("{}#{agent}#{key}#{part}", date(*day)),
+        sk: format!("{}#{agent}#{key}#{part}", Period::Day(*day)),
     }
 }
 
 /// The first and the last place of the rows of these days.
 pub(in crate::store) fn usage_days(first: u64, last: u64) -> (String, String) {
-    (date(first), format!("{}#~", date(last)))
+    (
+        Period::Day(first).to_string(),
+        format!("{}#~", Period::Day(last)),
+    )
 }
 
 /// How far the daily check of usage has come.

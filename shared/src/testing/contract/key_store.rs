@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Check, Outcome, holds, same};
-use crate::domain::{KeyTerms, Scopes, TenantId};
+use crate::domain::{Caps, KeyTerms, Scopes, TenantId};
 use crate::ports::{KeyAdded, KeyStore, ListedKey, PageRequest, SealedCredential, StoreError};
 use crate::testing::samples;
 
@@ -58,6 +58,7 @@ fn changed(key: &SealedCredential) -> SealedCredential {
         scopes: Scopes::all(),
         expires_at: None,
         rate: None,
+        caps: Caps::NONE,
     };
     samples::sealed(key.credential.clone().under(terms))
 }
@@ -151,7 +152,9 @@ async fn racing_keys(store: Store) -> Outcome {
 
 async fn changes_are_conditional(store: Store) -> Outcome {
     let tenant = samples::fresh_tenant();
-    let key = added(&store, &tenant).await?;
+    // It has limits, which the change takes away.
+    let key = samples::rotated_key(tenant.as_str());
+    store.add(&key, MOST).await?;
     let changed = changed(&key);
     store.update(&changed).await?;
     store.update(&changed).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Check, Outcome, same};
-use crate::ports::{RateOwner, RequestCounts};
+use crate::ports::{LimitOwner, RequestCounts};
 use crate::testing::samples;
 
 type Counts = Arc<dyn RequestCounts>;
@@ -22,7 +22,7 @@ pub(super) const CHECKS: &[Check<Counts>] = &[
 ];
 
 async fn concurrent(counts: Counts) -> Outcome {
-    let owner = RateOwner::Tenant(samples::fresh_tenant());
+    let owner = LimitOwner::Tenant(samples::fresh_tenant());
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let (counts, owner) = (Arc::clone(&counts), owner.clone());
@@ -33,8 +33,8 @@ async fn concurrent(counts: Counts) -> Outcome {
 }
 
 async fn apart(counts: Counts) -> Outcome {
-    let tenant = RateOwner::Tenant(samples::fresh_tenant());
-    let key = RateOwner::Key(samples::token().id());
+    let tenant = LimitOwner::Tenant(samples::fresh_tenant());
+    let key = LimitOwner::Key(samples::token().id());
     for expected in 1..=2 {
         for (owner, minute) in [(&tenant, MINUTE), (&key, MINUTE), (&tenant, MINUTE + 1)] {
             same(&counts.count(owner, minute).await?, &expected)?;

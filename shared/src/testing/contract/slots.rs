@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Broken, Check, Outcome, same};
-use crate::domain::{TaskId, TenantId, Timestamp};
-use crate::ports::{Slot, Slots, StoreError, Taken};
+use crate::domain::{TaskId, Timestamp};
+use crate::ports::{LimitOwner, Slot, Slots, StoreError, Taken};
 use crate::testing::samples::{self, START, after};
 
 type Store = Arc<dyn Slots>;
@@ -46,7 +46,7 @@ pub(super) const CHECKS: &[Check<Store>] = &[
     ("fewer than are held may be the most from now on", |s| {
         Box::pin(lowered(s))
     }),
-    ("tenants don't share slots", |s| Box::pin(apart(s))),
+    ("owners don't share slots", |s| Box::pin(apart(s))),
     ("of many at once exactly the most are granted", |s| {
         Box::pin(many_at_once(s))
     }),
@@ -60,6 +60,10 @@ pub(super) const CHECKS: &[Check<Store>] = &[
     ),
 ];
 
+fn owner() -> LimitOwner {
+    LimitOwner::Tenant(samples::fresh_tenant())
+}
+
 /// A new task's slot that ends a minute after [`START`].
 fn slot() -> Slot {
     Slot {
@@ -70,11 +74,11 @@ fn slot() -> Slot {
 }
 
 /// Takes slots for new tasks until there is none left: how many there were.
-async fn fill(slots: &Store, tenant: &TenantId, most: u32, now: Timestamp) -> Result<u32, Broken> {
+async fn fill(slots: &Store, owner: &LimitOwner, most: u32, now: Timestamp) -> Result<u32, Broken> {
     let until = now.plus(Duration::from_mins(1));
     let mut granted = 0;
     while slots
-        .take(tenant, &Slot { until, ..slot() }, most, now)
+        .take(owner, &Slot { until, ..slot() }, most, now)
         .await?
         == Taken::Granted
     {
@@ -86,22 +90,22 @@ async fn fill(slots: &Store, tenant: &TenantId, most: u32, now: Timestamp) -> Re
 /// How many of so many new tasks that want a slot at once get one.
 async fn race(
     slots: &Store,
-    tenant: &TenantId,
+    owner: &LimitOwner,
     racers: u32,
     most: u32,
     now: Timestamp,
 ) -> Result<u32, Broken> {
     let mut racing = tokio::task::JoinSet::new();
     for _ in 0..racers {
-        let (slots, tenant, slot) = (
+        let (slots, owner, slot) = (
             Arc::clone(slots),
-            tenant.clone(),
+            owner.clone(),
             Slot {
                 until: after(600),
                 ..slot()
             },
         );
-        racing.spawn(async move { slots.take(&tenant, &slot, most, now).await });
+        racing.spawn(async move { slots.take(&owner, &slot, most, now).await });
     }
     let mut granted = 0;
     for taken in racing.join_all().await {
@@ -111,43 +115,43 @@ async fn race(
 }
 
 async fn up_to_the_most(slots: Store) -> Outcome {
-    let tenant = samples::fresh_tenant();
-    same(&slots.take(&tenant, &slot(), 0, START).await?, &Taken::Full)?;
-    same(&fill(&slots, &tenant, 3, START).await?, &3)?;
-    same(&slots.take(&tenant, &slot(), 3, START).await?, &Taken::Full)?;
-    same(&fill(&slots, &tenant, 5, START).await?, &2)
+    let owner = owner();
+    same(&slots.take(&owner, &slot(), 0, START).await?, &Taken::Full)?;
+    same(&fill(&slots, &owner, 3, START).await?, &3)?;
+    same(&slots.take(&owner, &slot(), 3, START).await?, &Taken::Full)?;
+    same(&fill(&slots, &owner, 5, START).await?, &2)
 }
 
 async fn given_back(slots: Store) -> Outcome {
-    let (tenant, one) = (samples::fresh_tenant(), slot());
-    slots.take(&tenant, &one, 3, START).await?;
-    same(&fill(&slots, &tenant, 3, START).await?, &2)?;
+    let (owner, one) = (owner(), slot());
+    slots.take(&owner, &one, 3, START).await?;
+    same(&fill(&slots, &owner, 3, START).await?, &2)?;
     for _ in 0..3 {
-        slots.give_back(&tenant, &one).await?;
+        slots.give_back(&owner, &one).await?;
     }
-    same(&fill(&slots, &tenant, 3, START).await?, &1)
+    same(&fill(&slots, &owner, 3, START).await?, &1)
 }
 
 async fn nothing_to_give(slots: Store) -> Outcome {
-    let tenant = samples::fresh_tenant();
-    slots.give_back(&tenant, &slot()).await?;
-    same(&fill(&slots, &tenant, 2, START).await?, &2)?;
-    slots.give_back(&tenant, &slot()).await?;
-    same(&fill(&slots, &tenant, 2, START).await?, &0)
+    let owner = owner();
+    slots.give_back(&owner, &slot()).await?;
+    same(&fill(&slots, &owner, 2, START).await?, &2)?;
+    slots.give_back(&owner, &slot()).await?;
+    same(&fill(&slots, &owner, 2, START).await?, &0)
 }
 
 async fn repetition(slots: Store) -> Outcome {
-    let (tenant, one) = (samples::fresh_tenant(), slot());
+    let (owner, one) = (owner(), slot());
     for _ in 0..3 {
-        same(&slots.take(&tenant, &one, 2, START).await?, &Taken::Granted)?;
+        same(&slots.take(&owner, &one, 2, START).await?, &Taken::Granted)?;
     }
-    same(&fill(&slots, &tenant, 2, START).await?, &1)?;
-    same(&slots.take(&tenant, &one, 2, START).await?, &Taken::Granted)
+    same(&fill(&slots, &owner, 2, START).await?, &1)?;
+    same(&slots.take(&owner, &one, 2, START).await?, &Taken::Granted)
 }
 
 async fn kept(slots: Store) -> Outcome {
-    let (tenant, one) = (samples::fresh_tenant(), slot());
-    slots.take(&tenant, &one, 1, START).await?;
+    let (owner, one) = (owner(), slot());
+    slots.take(&owner, &one, 1, START).await?;
     // In time, and from its former worker's death, which nobody has noticed.
     for (fence, now, until) in [(1, 30, 90), (2, 60, 120), (3, 120, 180)] {
         let renewed = Slot {
@@ -156,18 +160,18 @@ async fn kept(slots: Store) -> Outcome {
             ..one
         };
         same(
-            &slots.take(&tenant, &renewed, 1, after(now)).await?,
+            &slots.take(&owner, &renewed, 1, after(now)).await?,
             &Taken::Granted,
         )?;
         same(
-            &slots.take(&tenant, &slot(), 1, after(until - 1)).await?,
+            &slots.take(&owner, &slot(), 1, after(until - 1)).await?,
             &Taken::Full,
         )?;
     }
     same(
         &slots
             .take(
-                &tenant,
+                &owner,
                 &Slot {
                     until: after(300),
                     ..slot()
@@ -179,42 +183,42 @@ async fn kept(slots: Store) -> Outcome {
         &Taken::Granted,
     )?;
     same(
-        &slots.take(&tenant, &one, 1, after(180)).await?,
+        &slots.take(&owner, &one, 1, after(180)).await?,
         &Taken::Full,
     )
 }
 
 async fn fenced(slots: Store) -> Outcome {
-    let (tenant, early) = (samples::fresh_tenant(), slot());
+    let (owner, early) = (owner(), slot());
     let late = Slot {
         fence: 2,
         until: after(90),
         ..early
     };
-    slots.take(&tenant, &early, 1, START).await?;
-    slots.take(&tenant, &late, 1, START).await?;
+    slots.take(&owner, &early, 1, START).await?;
+    slots.take(&owner, &late, 1, START).await?;
     same(
-        &slots.take(&tenant, &early, 1, START).await?,
+        &slots.take(&owner, &early, 1, START).await?,
         &Taken::Granted,
     )?;
-    slots.give_back(&tenant, &early).await?;
+    slots.give_back(&owner, &early).await?;
     same(
-        &slots.take(&tenant, &slot(), 1, after(89)).await?,
+        &slots.take(&owner, &slot(), 1, after(89)).await?,
         &Taken::Full,
     )?;
-    slots.give_back(&tenant, &late).await?;
+    slots.give_back(&owner, &late).await?;
     same(
-        &slots.take(&tenant, &slot(), 1, START).await?,
+        &slots.take(&owner, &slot(), 1, START).await?,
         &Taken::Granted,
     )
 }
 
 async fn deaths(slots: Store) -> Outcome {
-    let tenant = samples::fresh_tenant();
+    let owner = owner();
     for until in [60, 60, 61, 300] {
         let taken = slots
             .take(
-                &tenant,
+                &owner,
                 &Slot {
                     until: after(until),
                     ..slot()
@@ -225,71 +229,70 @@ async fn deaths(slots: Store) -> Outcome {
             .await?;
         same(&taken, &Taken::Granted)?;
     }
-    same(&fill(&slots, &tenant, 4, after(59)).await?, &0)?;
-    same(&fill(&slots, &tenant, 4, after(60)).await?, &2)?;
-    same(&fill(&slots, &tenant, 4, after(61)).await?, &1)?;
+    same(&fill(&slots, &owner, 4, after(59)).await?, &0)?;
+    same(&fill(&slots, &owner, 4, after(60)).await?, &2)?;
+    same(&fill(&slots, &owner, 4, after(61)).await?, &1)?;
     // All but the last one end a minute or so after they were taken.
-    same(&fill(&slots, &tenant, 4, after(200)).await?, &3)?;
-    same(
-        &fill(&slots, &tenant, 4, after(7 * 24 * 60 * 60)).await?,
-        &4,
-    )
+    same(&fill(&slots, &owner, 4, after(200)).await?, &3)?;
+    same(&fill(&slots, &owner, 4, after(7 * 24 * 60 * 60)).await?, &4)
 }
 
 async fn risen(slots: Store) -> Outcome {
-    let (tenant, dead) = (samples::fresh_tenant(), slot());
-    slots.take(&tenant, &dead, 1, START).await?;
-    same(&fill(&slots, &tenant, 1, after(60)).await?, &1)?;
-    slots.give_back(&tenant, &dead).await?;
-    same(&fill(&slots, &tenant, 1, after(60)).await?, &0)
+    let (owner, dead) = (owner(), slot());
+    slots.take(&owner, &dead, 1, START).await?;
+    same(&fill(&slots, &owner, 1, after(60)).await?, &1)?;
+    slots.give_back(&owner, &dead).await?;
+    same(&fill(&slots, &owner, 1, after(60)).await?, &0)
 }
 
 async fn many_deaths(slots: Store) -> Outcome {
-    let tenant = samples::fresh_tenant();
-    same(&fill(&slots, &tenant, 120, START).await?, &120)?;
-    same(&fill(&slots, &tenant, 120, after(60)).await?, &120)
+    let owner = owner();
+    same(&fill(&slots, &owner, 120, START).await?, &120)?;
+    same(&fill(&slots, &owner, 120, after(60)).await?, &120)
 }
 
 async fn lowered(slots: Store) -> Outcome {
-    let (tenant, one) = (samples::fresh_tenant(), slot());
-    slots.take(&tenant, &one, 4, START).await?;
-    same(&fill(&slots, &tenant, 4, START).await?, &3)?;
-    same(&fill(&slots, &tenant, 3, START).await?, &0)?;
-    slots.give_back(&tenant, &one).await?;
-    same(&fill(&slots, &tenant, 3, START).await?, &0)?;
-    same(&fill(&slots, &tenant, 2, after(60)).await?, &2)
+    let (owner, one) = (owner(), slot());
+    slots.take(&owner, &one, 4, START).await?;
+    same(&fill(&slots, &owner, 4, START).await?, &3)?;
+    same(&fill(&slots, &owner, 3, START).await?, &0)?;
+    slots.give_back(&owner, &one).await?;
+    same(&fill(&slots, &owner, 3, START).await?, &0)?;
+    same(&fill(&slots, &owner, 2, after(60)).await?, &2)
 }
 
 async fn apart(slots: Store) -> Outcome {
-    let (ours, theirs) = (samples::fresh_tenant(), samples::fresh_tenant());
-    same(&fill(&slots, &ours, 2, START).await?, &2)?;
-    same(&fill(&slots, &theirs, 2, START).await?, &2)
+    let key = LimitOwner::Key(samples::token().id());
+    for owner in [owner(), owner(), key] {
+        same(&fill(&slots, &owner, 2, START).await?, &2)?;
+    }
+    Ok(())
 }
 
 async fn many_at_once(slots: Store) -> Outcome {
-    let tenant = samples::fresh_tenant();
-    same(&race(&slots, &tenant, 80, 20, START).await?, &20)?;
-    same(&fill(&slots, &tenant, 21, START).await?, &1)
+    let owner = owner();
+    same(&race(&slots, &owner, 80, 20, START).await?, &20)?;
+    same(&fill(&slots, &owner, 21, START).await?, &1)
 }
 
 async fn many_heirs(slots: Store) -> Outcome {
-    let tenant = samples::fresh_tenant();
-    same(&fill(&slots, &tenant, 20, START).await?, &20)?;
-    same(&race(&slots, &tenant, 80, 20, after(60)).await?, &20)?;
-    same(&fill(&slots, &tenant, 21, after(60)).await?, &1)
+    let owner = owner();
+    same(&fill(&slots, &owner, 20, START).await?, &20)?;
+    same(&race(&slots, &owner, 80, 20, after(60)).await?, &20)?;
+    same(&fill(&slots, &owner, 21, after(60)).await?, &1)
 }
 
 async fn many_turns(slots: Store) -> Outcome {
-    let tenant = samples::fresh_tenant();
+    let owner = owner();
     let mut turns = tokio::task::JoinSet::new();
     for _ in 0..20 {
-        let (slots, tenant, slot) = (Arc::clone(&slots), tenant.clone(), slot());
+        let (slots, owner, slot) = (Arc::clone(&slots), owner.clone(), slot());
         turns.spawn(async move {
             for fence in 1..4 {
                 let slot = Slot { fence, ..slot };
-                slots.take(&tenant, &slot, 7, START).await?;
-                slots.give_back(&tenant, &slot).await?;
-                slots.give_back(&tenant, &slot).await?;
+                slots.take(&owner, &slot, 7, START).await?;
+                slots.give_back(&owner, &slot).await?;
+                slots.give_back(&owner, &slot).await?;
             }
             Ok::<_, StoreError>(())
         });
@@ -297,5 +300,5 @@ async fn many_turns(slots: Store) -> Outcome {
     for turn in turns.join_all().await {
         turn?;
     }
-    same(&fill(&slots, &tenant, 7, START).await?, &7)
+    same(&fill(&slots, &owner, 7, START).await?, &7)
 }

@@ -52,6 +52,7 @@ async fn taken_id(store: Store) -> Outcome {
 async fn changes_are_conditional(store: Store) -> Outcome {
     let tenant = added(&store).await?;
     let suspended = tenant.clone().changed(TenantStatus::Suspended, None);
+    let suspended = suspended.under(samples::all_caps());
     store.update(&suspended).await?;
     store.update(&suspended).await?;
     same(&store.tenant(&tenant.id).await?, &Some(suspended.clone()))?;

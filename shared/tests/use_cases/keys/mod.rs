@@ -8,7 +8,8 @@ use shared::app::{
     Tenants,
 };
 use shared::domain::{
-    ApiToken, Grace, KeyId, KeyTerms, Pepper, RequestRate, Scope, Scopes, TenantId, TenantStatus,
+    ApiToken, Caps, Grace, KeyId, KeyTerms, Pepper, RequestRate, Scope, Scopes, TenantId,
+    TenantStatus,
 };
 use shared::ports::{Clock, KeyStore, PageRequest, SealedCredential};
 use shared::testing::{
@@ -101,6 +102,7 @@ fn operator() -> Access {
         scopes: Scopes::all(),
         key_rate: None,
         tenant_rate: None,
+        tenant_caps: Caps::NONE,
     }
 }
 
@@ -133,6 +135,7 @@ async fn a_key_acts_for_its_tenant_with_its_scopes() {
         scopes: terms.scopes,
         key_rate: None,
         tenant_rate: None,
+        tenant_caps: Caps::NONE,
     };
     assert_eq!(access, expected);
 }

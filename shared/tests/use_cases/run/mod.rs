@@ -26,6 +26,7 @@ async fn a_task_is_answered_journaled_and_completed() {
         caller: Caller {
             tenant: world.tenant().clone(),
             task: task.id(),
+            key: None,
         },
         deadline: Deadline::at(world.now().plus(INVOCATION)).less(Duration::from_secs(10)),
         ..samples::model_request("What is 2 + 2?")

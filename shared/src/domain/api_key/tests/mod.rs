@@ -15,6 +15,7 @@ fn credential() -> Credential {
             .collect(),
         expires_at: Some(samples::after(3_600)),
         rate: RequestRate::per_minute(60).ok(),
+        caps: samples::all_caps(),
     };
     Credential::create(samples::tenant("acme"), terms, &token(1), samples::START)
 }
@@ -79,6 +80,8 @@ fn no_part_of_a_sealed_key_can_be_changed() {
         key(|key| key.revoked_at = Some(samples::START)),
         key(|key| key.terms.rate = None),
         key(|key| key.terms.rate = RequestRate::per_minute(61).ok()),
+        key(|key| key.terms.caps = Caps::NONE),
+        key(|key| key.terms.caps = key.terms.caps.with(CapKind::CostOfDay, 9).unwrap()),
         key(|key| key.revision += 1),
         secret(|sealed| sealed.current = token(3).secret_hash()),
         secret(|sealed| sealed.previous = None),
@@ -93,6 +96,39 @@ fn no_part_of_a_sealed_key_can_be_changed() {
     let mut other = seal.clone();
     other.mac[31] ^= 1;
     assert!(!pepper.is_seal_of(&other, &sealed));
+}
+
+#[test]
+fn a_number_can_not_be_moved_from_one_limit_to_another() {
+    let pepper = Pepper::new("pepper");
+    let key = |rate: bool, caps: &[CapKind]| {
+        let mut key = credential();
+        key.key.terms.rate = RequestRate::per_minute(60).ok().filter(|_| rate);
+        key.key.terms.caps = caps
+            .iter()
+            .fold(Caps::NONE, |caps, kind| caps.with(*kind, 60).unwrap());
+        key
+    };
+    let [running, day, month] = CapKind::ALL;
+    let keys = [
+        key(false, &[]),
+        key(true, &[]),
+        key(false, &[running]),
+        key(false, &[day]),
+        key(false, &[month]),
+        key(true, &[month]),
+        key(false, &[day, month]),
+    ];
+    for (place, sealed) in keys.iter().enumerate() {
+        let seal = pepper.seal(sealed);
+        for (other, key) in keys.iter().enumerate() {
+            assert_eq!(
+                pepper.is_seal_of(&seal, key),
+                place == other,
+                "{place} {other}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -116,6 +152,7 @@ fn terms_that_make_no_sense_are_refused_by_name() {
             scopes,
             expires_at,
             rate: None,
+            caps: Caps::NONE,
         };
         let broken = terms.broken_rules(samples::START);
         broken

@@ -38,6 +38,7 @@ fn of_tenant(tenant: &str, request: ModelRequest) -> ModelRequest {
     let caller = Caller {
         tenant: samples::tenant(tenant),
         task: TaskId::new(samples::START),
+        key: None,
     };
     ModelRequest { caller, ..request }
 }

@@ -1,15 +1,17 @@
 //! What one call does.
 
 mod failures;
+mod own_caps;
 mod races;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{Deadline, ModelChain, Provider, Spend, TenantId};
+use crate::ports::BudgetKey;
 use crate::testing::samples::{self, START, after};
 use crate::testing::{
-    Captured, Faults, MemoryBudgets, Reply, ScriptedModel, TokioClock, When, listen,
+    Captured, Faults, MemoryBudgets, Reply, SameCaps, ScriptedModel, TokioClock, When, listen,
 };
 
 const PLENTY: u64 = 1_000_000_000;
@@ -63,13 +65,12 @@ pub(super) fn over(
     daily_caps: DailyCaps,
 ) -> Metered {
     let clock = Arc::new(TokioClock::default());
-    Metered::new(
-        inner,
-        PriceTable::current(),
-        Arc::new(budgets.clone()),
-        daily_caps,
-        clock,
-    )
+    let caps = CostCaps {
+        budgets: Arc::new(budgets.clone()),
+        daily: daily_caps,
+        own: Arc::new(SameCaps::default()),
+    };
+    Metered::new(inner, PriceTable::current(), caps, clock)
 }
 
 pub(super) fn under(task_cap: u64) -> ModelRequest {

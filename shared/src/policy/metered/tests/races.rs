@@ -6,6 +6,7 @@ use tokio::task::JoinSet;
 use super::super::*;
 use super::{answer, bound, over, price, task_of, under};
 use crate::domain::{Deadline, Spend};
+use crate::ports::BudgetKey;
 use crate::testing::samples::{self, START, after};
 use crate::testing::{MemoryBudgets, ScriptedModel, TokioClock};
 
