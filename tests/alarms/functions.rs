@@ -14,7 +14,7 @@ use shared::app::{
 use shared::domain::{CacheRules, CacheTerms, Provider};
 use shared::policy::{
     Backoff, Breaker, BreakerSettings, CacheSettings, Cached, CostCaps, DailyCaps, Fallback,
-    Metered, PriceTable, Retry, RetryBudget,
+    Metered, Observed, PriceTable, Retry, RetryBudget,
 };
 use shared::ports::{Clock, Model, Secrets};
 use shared::testing::{
@@ -46,8 +46,14 @@ pub(crate) fn model(
         },
         time(),
     );
-    let breaker = Breaker::new(
+    let observed = Observed::new(
         Arc::new(metered),
+        PriceTable::current(),
+        Arc::<MemoryCircuits>::clone(&circuits),
+        time(),
+    );
+    let breaker = Breaker::new(
+        Arc::new(observed),
         circuits,
         BreakerSettings::default(),
         time(),

@@ -18,6 +18,7 @@ pub mod circuit;
 pub mod conversation;
 pub mod deadline;
 pub mod failure_code;
+pub mod health;
 pub mod hex;
 pub mod hidden;
 pub mod id;
@@ -71,6 +72,7 @@ pub use conversation::{
 };
 pub use deadline::Deadline;
 pub use failure_code::FailureCode;
+pub use health::{HealthKey, HealthNote, LastFailure, Latency, ModelHealth};
 pub use hex::Hex;
 pub use hidden::Hidden;
 pub use id::{AgentId, ReservationId, TaskId, WorkerId};

@@ -47,7 +47,7 @@ use openai::OpenAiClient;
 use crate::domain::Provider;
 use crate::policy::{
     Backoff, Breaker, BreakerSettings, CacheSettings, Cached, CostCaps, Fallback, Metered,
-    PriceTable, Retry, RetryBudget,
+    Observed, PriceTable, Retry, RetryBudget,
 };
 use crate::ports::{AnswerCache, Circuits, Clock, Model};
 
@@ -94,6 +94,12 @@ pub fn model(http: &reqwest::Client, providers: Providers, layers: Layers) -> Ar
     let clock = || Arc::clone(&clock);
     let model = Arc::new(router(http, providers, &clock()));
     let model = Arc::new(Metered::new(model, PriceTable::current(), caps, clock()));
+    let model = Arc::new(Observed::new(
+        model,
+        PriceTable::current(),
+        Arc::clone(&circuits),
+        clock(),
+    ));
     let model = Arc::new(Breaker::new(model, circuits, breaker, clock()));
     let retry = Retry::new(model, RetryBudget::default(), Backoff::Jittered, clock());
     let model = Arc::new(retry.with_longest_cooldown(breaker.longest_cooldown()));

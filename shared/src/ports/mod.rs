@@ -27,7 +27,7 @@ pub use agent_retention::{AgentRetention, ArchivedAgent, TaskScan};
 pub use answers::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, CachedAnswer, ClaimState};
 pub use api_keys::{KeyAdded, KeyStore, ListedKey, SealedCredential, TenantStore};
 pub use budgets::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
-pub use circuits::{Circuits, Replaced};
+pub use circuits::{Circuits, ModelState, Replaced};
 pub use clock::Clock;
 pub use dependency::{Dependency, NoAnswer};
 pub use limit_owner::LimitOwner;

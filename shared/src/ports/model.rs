@@ -303,6 +303,30 @@ impl ModelErrorKind {
         }
     }
 
+    /// Whether it says something about the provider, or the deployment's access to it. The other
+    /// failures are of the request, of its time or its caps, or of a call that was not made.
+    pub const fn is_of_provider(&self) -> bool {
+        match self {
+            Self::Unavailable
+            | Self::Timeout
+            | Self::RateLimited
+            | Self::QuotaExhausted
+            | Self::Authentication
+            | Self::KeyMissing
+            | Self::KeyUnavailable
+            | Self::BadAnswer => true,
+            Self::CircuitOpen
+            | Self::OutOfTime
+            | Self::InFlight
+            | Self::BudgetReserved
+            | Self::Rejected
+            | Self::ContextTooLong
+            | Self::Refused
+            | Self::BudgetExhausted(_)
+            | Self::Unpriced => false,
+        }
+    }
+
     /// Whether the deployment may not use the provider until a person mends a key or an account.
     pub const fn is_of_access(&self) -> bool {
         matches!(

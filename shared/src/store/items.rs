@@ -195,6 +195,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The attributes inside the attribute `name`.
+    pub(super) fn map(&self, name: &str) -> Result<Self, StoreError> {
+        match self.item.get(name) {
+            Some(AttributeValue::M(map)) => Ok(self.within(map)),
+            Some(_) => Err(self.corrupt(format!("{name} is not a map"))),
+            None => Err(self.missing(name)),
+        }
+    }
+
     /// The failure to read this record.
     pub(super) fn corrupt(&self, reason: impl Display) -> StoreError {
         let part = |name| match self.record.get(name) {

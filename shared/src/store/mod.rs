@@ -23,6 +23,7 @@ pub mod decoding;
 mod detail_items;
 mod error;
 mod golden;
+mod health_item;
 mod inline_agents;
 mod items;
 mod journal;

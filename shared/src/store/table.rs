@@ -1,5 +1,6 @@
 //! The table, and the requests that all stores make of it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -8,8 +9,8 @@ use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, DeleteRequest, Get, Put, ReturnValuesOnConditionCheckFailure, TransactGetItem,
-    TransactWriteItem, Update, WriteRequest,
+    AttributeValue, DeleteRequest, Get, KeysAndAttributes, Put,
+    ReturnValuesOnConditionCheckFailure, TransactGetItem, TransactWriteItem, Update, WriteRequest,
 };
 
 use super::error::{failure, failure_of_reads};
@@ -19,6 +20,9 @@ use crate::ports::{PageRequest, StoreError};
 
 /// The most writes of one batch.
 const BATCH: usize = 25;
+
+/// The most reads of one batch.
+const READ_BATCH: usize = 100;
 
 /// How long to wait before each try at a batch.
 const PAUSES: [Duration; 4] = [
@@ -81,6 +85,45 @@ impl Table {
             .into_iter()
             .map(|response| response.item.filter(|item| !item.is_empty()))
             .collect())
+    }
+
+    /// The records at these keys, in requests of at most [`READ_BATCH`]; they may lag behind changes
+    /// for a moment. Reads that a busy DynamoDB leaves out are requested again, a few times.
+    pub(super) async fn read_all(&self, keys: Vec<Key>) -> Result<HashMap<Key, Item>, StoreError> {
+        let mut found = HashMap::new();
+        let keys: Vec<Item> = keys.into_iter().map(attributes).collect();
+        for batch in keys.chunks(READ_BATCH) {
+            let mut undone = batch.to_vec();
+            for pause in PAUSES {
+                tokio::time::sleep(pause).await;
+                let wanted = KeysAndAttributes::builder().set_keys(Some(undone)).build();
+                let wanted = wanted.map_err(|error| StoreError::Refused(Box::new(error)))?;
+                let request = self
+                    .client
+                    .batch_get_item()
+                    .request_items(&self.name, wanted);
+                let answer = request.send().await.map_err(failure)?;
+                for item in answer
+                    .responses
+                    .into_iter()
+                    .flatten()
+                    .flat_map(|(_, items)| items)
+                {
+                    found.insert(key_of(&item)?, item);
+                }
+                let left = answer.unprocessed_keys.unwrap_or_default().into_values();
+                undone = left.flat_map(|left| left.keys).collect();
+                if undone.is_empty() {
+                    break;
+                }
+            }
+            if !undone.is_empty() {
+                return Err(StoreError::Throttled(
+                    "a batch of reads was left undone".into(),
+                ));
+            }
+        }
+        Ok(found)
     }
 
     /// A put where nothing is yet; if something is, it comes with the failure.

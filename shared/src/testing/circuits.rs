@@ -1,4 +1,4 @@
-//! Circuits in memory.
+//! Circuits, and the health of models, in memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use super::faults::{Call, Faults};
 use super::lock;
-use crate::domain::{Circuit, ModelRef, Timestamp};
-use crate::ports::{Circuits, Replaced, StoreError};
+use crate::domain::{Circuit, HealthKey, HealthNote, ModelHealth, ModelRef, Timestamp};
+use crate::ports::{Circuits, ModelState, Replaced, StoreError};
 
 /// Circuits in memory with the conditional writes of the real store. Clones share the content and
 /// the counts of calls.
@@ -24,6 +24,8 @@ pub struct MemoryCircuits {
 #[derive(Debug, Default)]
 struct Records {
     circuits: HashMap<ModelRef, StoredCircuit>,
+    health: HashMap<HealthKey, ModelHealth>,
+    notes: u32,
     reads: u32,
     writes: u32,
 }
@@ -54,6 +56,11 @@ impl MemoryCircuits {
         lock(&self.records).writes
     }
 
+    /// The notes on health so far, failed ones included.
+    pub fn notes(&self) -> u32 {
+        lock(&self.records).notes
+    }
+
     fn run<T>(&self, effect: impl FnOnce(&mut Records) -> T) -> Result<T, StoreError> {
         let failure = |fault| StoreError::Unavailable(Box::new(fault));
         self.faults.around(Call::Other, failure, || {
@@ -67,6 +74,17 @@ impl Records {
         let live = self.circuits.get(model).filter(|stored| now < stored.until);
         live.map(|stored| stored.circuit.clone())
             .unwrap_or_default()
+    }
+
+    fn state(&self, key: &HealthKey, now: Timestamp) -> ModelState {
+        let circuit = match key {
+            HealthKey::Model(model) => self.circuit(model, now),
+            HealthKey::OtherModels(_) => Circuit::default(),
+        };
+        ModelState {
+            circuit: Some(circuit),
+            health: Some(self.health.get(key).cloned().unwrap_or_default()),
+        }
     }
 }
 
@@ -101,6 +119,26 @@ impl Circuits for MemoryCircuits {
             records.circuits.insert(model.clone(), stored);
             Replaced::Done
         })
+    }
+
+    async fn note(
+        &self,
+        key: &HealthKey,
+        note: HealthNote,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        lock(&self.records).notes += 1;
+        tokio::task::yield_now().await;
+        self.run(|records| records.health.entry(key.clone()).or_default().add(note))
+    }
+
+    async fn states(
+        &self,
+        keys: &[HealthKey],
+        now: Timestamp,
+    ) -> Result<Vec<ModelState>, StoreError> {
+        tokio::task::yield_now().await;
+        self.run(|records| keys.iter().map(|key| records.state(key, now)).collect())
     }
 }
 

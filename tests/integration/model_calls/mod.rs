@@ -175,7 +175,7 @@ async fn when_the_process_that_asks_is_killed_another_one_asks_once_more() {
 
 /// Each of these is latency on the way to an answer. A claim that others can see and the answer
 /// itself have to be written, so a miss is two writes; the read is the look at the model's circuit,
-/// which is good for five seconds.
+/// which is good for five seconds. A note on the model's health is written once a minute.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_call_costs_two_writes_with_the_cache_and_nothing_without_it() {
     let shared = Shared::new().await;
@@ -205,8 +205,8 @@ async fn a_healthy_call_costs_two_writes_with_the_cache_and_nothing_without_it()
     };
     assert_eq!(
         cost(&first, call.uncached()).await,
-        "1 GetItem",
-        "the circuit's first look"
+        "1 GetItem, 1 UpdateItem",
+        "the circuit's first look, and the first note on the model's health"
     );
     assert_eq!(cost(&first, call.uncached()).await, "");
     assert_eq!(cost(&first, call.cached()).await, "2 UpdateItem", "a miss");
@@ -226,8 +226,8 @@ async fn a_healthy_call_costs_two_writes_with_the_cache_and_nothing_without_it()
     };
     assert_eq!(
         cost(&first, capped).await,
-        "1 GetItem, 2 UpdateItem",
-        "a cap's reservation and settlement"
+        "1 GetItem, 3 UpdateItem",
+        "a cap's reservation and settlement, and this model's first look and note"
     );
     shared.end().await;
 }

@@ -144,6 +144,13 @@ impl PriceTable {
         self.row(model, at)?.max_output_tokens
     }
 
+    /// Whether a row has exactly this model, and not only one whose dated snapshot it is.
+    pub fn names(&self, model: &ModelRef) -> bool {
+        let is_named =
+            |row: &Row| row.provider == model.provider().as_str() && row.model == model.name();
+        self.rows.iter().any(is_named)
+    }
+
     /// The provider and the model as dimensions of a metric. All names that the table doesn't have
     /// count as one, because `CloudWatch` charges for each name.
     pub fn labels<'a>(&self, model: &'a ModelRef) -> [&'a str; 2] {

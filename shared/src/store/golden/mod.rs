@@ -11,11 +11,12 @@ mod tests {
     use serde_json::Value;
 
     use super::super::items::Item;
-    use super::super::{agent_item, detail_items, step_item, task_item};
+    use super::super::{agent_item, detail_items, health_item, step_item, task_item};
     use crate::domain::task::{Parkings, Progress};
     use crate::domain::{
-        Agent, AgentConfig, AgentHead, CacheUse, Change, Event, History, Lease, Limits, Spent,
-        Switch, Task, TaskId, TaskInput, TaskState, Timestamp, Wait, WaitReason,
+        Agent, AgentConfig, AgentHead, CacheUse, Change, Event, FailureCode, History, LastFailure,
+        Latency, Lease, Limits, ModelHealth, Spent, Switch, Task, TaskId, TaskInput, TaskState,
+        Timestamp, Wait, WaitReason,
     };
     use crate::testing::samples::{self, after};
 
@@ -269,6 +270,25 @@ mod tests {
             .cloned()
             .collect();
         assert_eq!(block, (0..).zip(moved).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_health_of_a_model_is_read() {
+        let expected = ModelHealth {
+            latency: Some(Latency {
+                at: after(0),
+                mean_ms: 900,
+                longest_ms: 1_500,
+            }),
+            last_failure: Some(LastFailure {
+                at: after(1),
+                code: FailureCode::ModelRateLimited,
+                status: Some(429),
+            }),
+            cooldown_until: Some(after(60)),
+        };
+        let item = record(include_str!("model_health.json"));
+        assert_eq!(health_item::read(&item).unwrap(), expected);
     }
 
     #[test]

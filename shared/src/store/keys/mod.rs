@@ -10,7 +10,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::domain::{
-    AgentId, AgentVersion, AnswerKey, Hex, KeyId, ModelRef, StepPlace, TaskId, TenantId, Timestamp,
+    AgentId, AgentVersion, AnswerKey, HealthKey, Hex, KeyId, ModelRef, StepPlace, TaskId, TenantId,
+    Timestamp,
 };
 use crate::ports::{BudgetKey, LimitOwner};
 
@@ -81,7 +82,7 @@ pub(super) const CLOCK_SKEW: Duration = Duration::from_hours(1);
 pub(super) const EMPTIED_SHARD: &str = "emptied";
 
 /// A record's place in the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) pk: String,
     pub(super) sk: String,
@@ -286,6 +287,19 @@ pub(super) fn circuit(model: &ModelRef) -> Key {
     Key {
         pk: format!("CIRCUIT#{}#{}", model.provider(), model.name()),
         sk: "STATE".to_owned(),
+    }
+}
+
+/// The health of a model, beside its circuit; of the other models of a provider, where no model's
+/// circuit is, because no model has an empty name.
+pub(super) fn health(key: &HealthKey) -> Key {
+    let (provider, name) = match key {
+        HealthKey::Model(model) => (model.provider(), model.name()),
+        HealthKey::OtherModels(provider) => (*provider, ""),
+    };
+    Key {
+        pk: format!("CIRCUIT#{provider}#{name}"),
+        sk: "HEALTH".to_owned(),
     }
 }
 

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Check, Outcome, eventually, same};
-use crate::domain::{Circuit, CircuitCause, CircuitState, ModelRef, Provider};
-use crate::ports::{Circuits, Replaced};
+use crate::domain::{
+    Circuit, CircuitCause, CircuitState, FailureCode, HealthKey, HealthNote, LastFailure, Latency,
+    ModelHealth, ModelRef, Provider,
+};
+use crate::ports::{Circuits, ModelState, Replaced};
 use crate::testing::samples::{self, START, after};
 
 type Store = Arc<dyn Circuits>;
@@ -34,6 +37,20 @@ pub(super) const CHECKS: &[Check<Store>] = &[
     (
         "an expired circuit counts as none, in reads and in changes",
         |c| Box::pin(expired(c)),
+    ),
+    (
+        "a model that was never called has a closed circuit and no health",
+        |c| Box::pin(nothing_known(c)),
+    ),
+    ("the last notes of each kind are a model's health", |c| {
+        Box::pin(last_notes(c))
+    }),
+    ("a late note does not replace a newer one", |c| {
+        Box::pin(late_note(c))
+    }),
+    (
+        "any number of models is read at once, each with its own state",
+        |c| Box::pin(many_states(c)),
     ),
 ];
 
@@ -202,4 +219,101 @@ async fn expired(circuits: Store) -> Outcome {
         &Replaced::Done,
     )?;
     eventually(|| async { same(&circuits.load(&model, late).await?, &anew) }).await
+}
+
+fn answered(second: u64, mean_ms: u64) -> HealthNote {
+    HealthNote::Answered(Latency {
+        at: after(second),
+        mean_ms,
+        longest_ms: 2 * mean_ms,
+    })
+}
+
+fn failed(second: u64, status: Option<u16>, cooldown: Option<u64>) -> HealthNote {
+    HealthNote::Failed {
+        failure: LastFailure {
+            at: after(second),
+            code: FailureCode::ModelRateLimited,
+            status,
+        },
+        cooldown_until: cooldown.map(after),
+    }
+}
+
+/// Adds the notes, and checks that the health is what they make in this order.
+async fn adds_up(
+    circuits: &Store,
+    key: HealthKey,
+    notes: impl IntoIterator<Item = HealthNote>,
+) -> Outcome {
+    let mut health = ModelHealth::default();
+    for note in notes {
+        circuits.note(&key, note, START).await?;
+        health.add(note);
+    }
+    let expected = ModelState {
+        circuit: Some(Circuit::default()),
+        health: Some(health),
+    };
+    let keys = [key];
+    eventually(|| async {
+        same(
+            &circuits.states(&keys, START).await?,
+            &vec![expected.clone()],
+        )
+    })
+    .await
+}
+
+async fn nothing_known(circuits: Store) -> Outcome {
+    adds_up(&circuits, HealthKey::Model(fresh_model()?), []).await?;
+    same(&circuits.states(&[], START).await?, &Vec::new())
+}
+
+async fn last_notes(circuits: Store) -> Outcome {
+    let notes = [
+        answered(1, 900),
+        failed(2, Some(429), Some(60)),
+        answered(3, 700),
+        failed(4, None, None),
+    ];
+    for count in 1..=notes.len() {
+        let key = HealthKey::Model(fresh_model()?);
+        adds_up(&circuits, key, notes.into_iter().take(count)).await?;
+    }
+    Ok(())
+}
+
+async fn late_note(circuits: Store) -> Outcome {
+    let notes = [
+        answered(9, 900),
+        failed(9, Some(503), None),
+        answered(9, 800),
+        answered(8, 700),
+        failed(8, Some(429), Some(60)),
+    ];
+    adds_up(&circuits, HealthKey::Model(fresh_model()?), notes).await
+}
+
+async fn many_states(circuits: Store) -> Outcome {
+    let mut keys = Vec::new();
+    for _ in 0..60 {
+        keys.push(HealthKey::Model(fresh_model()?));
+    }
+    let HealthKey::Model(opened) = &keys[57] else {
+        return Err("not a model".into());
+    };
+    let open = open(&Circuit::default())?;
+    circuits.replace(opened, &open, START).await?;
+    circuits.note(&keys[2], answered(1, 900), START).await?;
+    let mut health = ModelHealth::default();
+    health.add(answered(1, 900));
+    let states = |circuit: Circuit, health: ModelHealth| ModelState {
+        circuit: Some(circuit),
+        health: Some(health),
+    };
+    let mut expected = vec![states(Circuit::default(), ModelHealth::default()); keys.len()];
+    expected[2] = states(Circuit::default(), health);
+    expected[57] = states(open, ModelHealth::default());
+    eventually(|| async { same(&circuits.states(&keys, START).await?, &expected) }).await
 }

@@ -15,11 +15,12 @@ use tokio::time::advance;
 
 use super::{Breaker, BreakerSettings};
 use crate::domain::{
-    BudgetScope, Caller, Circuit, CircuitCause, CircuitState, Deadline, ModelAnswer, ModelRef,
-    ModelRequest, Spend, TaskId, Timestamp, Wait, WaitReason,
+    BudgetScope, Caller, Circuit, CircuitCause, CircuitState, Deadline, HealthKey, HealthNote,
+    ModelAnswer, ModelRef, ModelRequest, Spend, TaskId, Timestamp, Wait, WaitReason,
 };
 use crate::ports::{
-    Circuits, Clock, Model, ModelError, ModelErrorKind, OpenCircuit, Recovery, Replaced, StoreError,
+    Circuits, Clock, Model, ModelError, ModelErrorKind, ModelState, OpenCircuit, Recovery,
+    Replaced, StoreError,
 };
 use crate::testing::{
     Failed, MemoryCircuits, Reply, ScriptedModel, TokioClock, failed_of, samples,
@@ -123,6 +124,23 @@ impl Circuits for Slow {
     ) -> Result<Replaced, StoreError> {
         tokio::time::sleep(self.1).await;
         self.0.replace(model, next, now).await
+    }
+
+    async fn note(
+        &self,
+        key: &HealthKey,
+        note: HealthNote,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.0.note(key, note, now).await
+    }
+
+    async fn states(
+        &self,
+        keys: &[HealthKey],
+        now: Timestamp,
+    ) -> Result<Vec<ModelState>, StoreError> {
+        self.0.states(keys, now).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::Period;
+use crate::domain::{Period, Provider};
 use crate::testing::samples;
 
 const TASK: &str = "tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10";
@@ -72,6 +72,8 @@ fn keys_are_spelled_as_documented() {
         task_input(task).to_string(),
         history_block(task, 15).to_string(),
         circuit(&samples::model()).to_string(),
+        health(&HealthKey::Model(samples::model())).to_string(),
+        health(&HealthKey::OtherModels(Provider::OpenAi)).to_string(),
         slots(&LimitOwner::Tenant(tenant.clone())).to_string(),
         slots(&LimitOwner::Key(KEY.parse().unwrap())).to_string(),
         waits(&LimitOwner::Tenant(tenant)).to_string(),
@@ -96,6 +98,8 @@ fn keys_are_spelled_as_documented() {
         format!("TASK#{TASK} INPUT"),
         format!("TASK#{TASK} HISTORY#00000015"),
         "CIRCUIT#anthropic#claude-sonnet-5-5 STATE".to_owned(),
+        "CIRCUIT#anthropic#claude-sonnet-5-5 HEALTH".to_owned(),
+        "CIRCUIT#openai# HEALTH".to_owned(),
         "SLOTS#acme HELD".to_owned(),
         format!("SLOTS#{KEY} HELD"),
         "WAITS#acme HELD".to_owned(),
