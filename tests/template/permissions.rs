@@ -57,6 +57,7 @@ fn every_function_may_do_what_it_does_and_nothing_else() {
     check_actions(
         "ApiRole",
         &[
+            "dynamodb:BatchGetItem",
             "dynamodb:GetItem",
             "dynamodb:PutItem",
             "dynamodb:Query",
@@ -164,4 +165,39 @@ fn only_the_api_touches_the_records_of_api_keys() {
     // The keys of a deleted tenant go one by one, and unread.
     let but_deletions = roles.map(|role| denials(role, "NotAction", "dynamodb:DeleteItem"));
     assert_eq!(but_deletions, [0, 0, 1]);
+}
+
+/// The local AWS does not enforce policies.
+#[test]
+fn the_api_reads_circuits_and_no_cached_answer() {
+    let template = template();
+    let allowed = statements(&template, "ApiRole", "Allow");
+    let of_table = |statement: &&&Yaml<'_>| {
+        let mut resources = Vec::new();
+        values_of(statement, "Resource", &mut resources);
+        let is_table = |resource: &&&Yaml<'_>| match resource {
+            Yaml::Tagged(_, inner) => inner.as_str() == Some("EphemeralTable.Arn"),
+            _ => false,
+        };
+        resources.iter().any(|resource| is_table(&resource))
+    };
+    let found: Vec<_> = allowed
+        .iter()
+        .filter(of_table)
+        .map(|statement| {
+            let condition = statement.as_mapping_get("Condition");
+            let keys = condition.map(|all| &all["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]);
+            let keys = keys
+                .and_then(|keys| keys.as_sequence())
+                .into_iter()
+                .flatten();
+            let keys: Vec<_> = keys.filter_map(Yaml::as_str).collect();
+            (statement["Action"].as_str().unwrap(), keys)
+        })
+        .collect();
+    let expected = [
+        ("dynamodb:UpdateItem", vec![]),
+        ("dynamodb:BatchGetItem", vec!["CIRCUIT#*"]),
+    ];
+    assert_eq!(found, expected);
 }

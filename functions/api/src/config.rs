@@ -13,7 +13,7 @@ use crate::Origins;
 pub struct Config {
     /// `STATE_TABLE`: the table of agents, tasks and steps.
     pub state_table: String,
-    /// `EPHEMERAL_TABLE`: the table in which waits are counted.
+    /// `EPHEMERAL_TABLE`: the table in which waits are counted, and which has the circuits.
     pub ephemeral_table: String,
     /// `TASK_QUEUE_URL`: the queue that workers read.
     pub task_queue_url: String,

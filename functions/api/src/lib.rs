@@ -24,6 +24,7 @@ mod models;
 pub mod openapi;
 mod path;
 mod problem;
+mod providers;
 mod query;
 mod routes;
 mod tasks;
@@ -38,7 +39,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
-use shared::app::{Agents, Keys, Readiness, Tasks, Tenants, UsageReports, Waits};
+use shared::app::{Agents, Keys, ProviderReports, Readiness, Tasks, Tenants, UsageReports, Waits};
 
 pub use auth::{Auth, DeploymentKey};
 pub use browsers::Origins;
@@ -61,6 +62,8 @@ pub struct Api {
     pub keys: Keys,
     /// The use cases on tenants.
     pub tenants: Tenants,
+    /// Reports on the providers.
+    pub providers: ProviderReports,
     /// Reports of what tasks cost.
     pub usage: UsageReports,
     /// Checks the API keys of requests.

@@ -10,7 +10,9 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use lambda_http::Error;
-use shared::app::{Agents, KeyPorts, Readiness, RequestRates, Tasks, UsageReports, Waits};
+use shared::app::{
+    Agents, KeyPorts, ProviderReports, Readiness, RequestRates, Tasks, UsageReports, Waits,
+};
 use shared::config::Environment;
 use shared::domain::{TenantId, Timestamp};
 use shared::ports::clock::SystemClock;
@@ -19,8 +21,8 @@ use shared::queue::{SqsTaskQueue, sqs};
 use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config};
 use shared::store::{
-    DynamoAgentStore, DynamoJournal, DynamoKeyStore, DynamoRequestCounts, DynamoSlots,
-    DynamoTaskStore, DynamoTenantStore, DynamoUsage,
+    DynamoAgentStore, DynamoCircuits, DynamoJournal, DynamoKeyStore, DynamoRequestCounts,
+    DynamoSlots, DynamoTaskStore, DynamoTenantStore, DynamoUsage,
 };
 use shared::telemetry::{self, Service};
 
@@ -55,6 +57,7 @@ async fn connect(config: Config) -> Api {
         clock: Arc::new(SystemClock),
     };
     let counts = DynamoRequestCounts::new(table.clone(), &config.ephemeral_table);
+    let circuits = DynamoCircuits::new(table.clone(), &config.ephemeral_table);
     let usage = DynamoUsage::new(table.clone(), &config.state_table);
     let wait_slots = DynamoSlots::of_waits(table.clone(), &config.ephemeral_table);
     let home = TenantId::home();
@@ -78,7 +81,7 @@ async fn connect(config: Config) -> Api {
         agents: Agents {
             store: agents(),
             retention: agents(),
-            providers: config.providers,
+            providers: config.providers.clone(),
             clock: Arc::new(SystemClock),
         },
         waits: Waits::new(tasks.clone(), Arc::new(wait_slots), config.tenant_max_waits),
@@ -86,6 +89,11 @@ async fn connect(config: Config) -> Api {
         readiness: Arc::new(Readiness::new(dependencies, Arc::new(SystemClock))),
         keys,
         tenants,
+        providers: ProviderReports::new(
+            Arc::new(circuits),
+            config.providers,
+            Arc::new(SystemClock),
+        ),
         usage: UsageReports::new(Arc::new(usage)),
         auth: Auth {
             deployment_key,

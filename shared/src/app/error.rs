@@ -60,6 +60,9 @@ pub enum AppError {
     /// A service that the platform needs does not answer: the same request may succeed later.
     #[error("a dependency is unavailable")]
     Unavailable(#[source] StoreError),
+    /// The circuits and the health of models can't be read. No other request needs them.
+    #[error("the circuits can't be read")]
+    CircuitsUnavailable(#[source] StoreError),
     /// This version can't read a record that the request needs: a newer version wrote it, or it is
     /// damaged.
     #[error("a record can't be read")]

@@ -22,6 +22,7 @@ mod lines;
 mod memory;
 mod park;
 mod play;
+mod providers;
 mod purge;
 mod reading;
 mod run;

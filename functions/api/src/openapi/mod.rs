@@ -41,9 +41,10 @@ pub(crate) use describe::{Described, Inputs};
 /// The name of the security scheme.
 const API_KEY: &str = "api_key";
 
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 10] = [
     ("agents", "Agents, their versions and their aliases."),
     ("models", "The models that agents can use."),
+    ("providers", "Which providers and models work now."),
     ("tasks", "Tasks, and what is recorded of them."),
     ("dead-letters", "Tasks that the platform failed for good."),
     ("keys", "API keys of the caller's tenant."),

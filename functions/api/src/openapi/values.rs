@@ -85,6 +85,13 @@ values! {
         .additional_properties(Some(AdditionalProperties::FreeForm(true)));
     /// Who serves models.
     Provider: one_of::<domain::Provider>();
+    /// What happens to a call of a model: `closed`: it is made; `suspected`: it is made, and says
+    /// whether the provider means a very long wait; `open`: it is not made before `until`, and then
+    /// it may probe the model; `half_open`: one call at a time probes the model; `unknown`: this
+    /// version cannot read the record.
+    CircuitState: names(&["closed", "suspected", "open", "half_open", "unknown"]);
+    /// Why a circuit does not let all calls through.
+    CircuitCause: names(&["outage", "bad_answer", "rate_limit"]);
     /// How hard a model thinks before it answers.
     ReasoningEffort: one_of::<domain::ReasoningEffort>();
     /// The older version of Anthropic's API.

@@ -287,6 +287,12 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
     }
 
+    /// The circuits can't be read now.
+    fn no_circuits() -> Self {
+        let detail = "the ephemeral table, which has the circuits, cannot be read; models are called all the same";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+    }
+
     /// The response is larger than Lambda returns; the same request fails again.
     pub(crate) fn response_too_large() -> Self {
         let detail = "the response is larger than 6 MB, the most that can be returned; if the route has a limit parameter, lower it";
@@ -368,6 +374,10 @@ impl From<AppError> for Problem {
             AppError::Unavailable(ref cause) => {
                 tracing::warn!(error = %Causes(&error), "request failed");
                 Self::of_table(cause)
+            }
+            AppError::CircuitsUnavailable(_) => {
+                tracing::warn!(error = %Causes(&error), "request failed");
+                Self::no_circuits()
             }
             AppError::Unreadable(_) => {
                 tracing::error!(error = %Causes(&error), "request failed");

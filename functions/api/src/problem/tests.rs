@@ -81,6 +81,12 @@ async fn every_app_error_has_its_status_and_code() {
             true,
         ),
         (
+            AppError::CircuitsUnavailable(StoreError::Refused(secret())),
+            503,
+            "unavailable",
+            true,
+        ),
+        (
             AppError::Internal(StoreError::Refused(secret())),
             500,
             "internal",

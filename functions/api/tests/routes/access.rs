@@ -17,7 +17,7 @@ pub(crate) struct Route(
     pub(crate) Scope,
 );
 
-pub(crate) const ROUTES: [Route; 50] = [
+pub(crate) const ROUTES: [Route; 51] = [
     Route("POST", "/v1/agents", AGENT, Scope::AgentsWrite),
     Route("GET", "/v1/agents/{agent}", "", Scope::AgentsRead),
     Route("GET", "/v1/agents", "", Scope::AgentsRead),
@@ -61,6 +61,7 @@ pub(crate) const ROUTES: [Route; 50] = [
         Scope::TasksSubmit,
     ),
     Route("GET", "/v1/models", "", Scope::AgentsRead),
+    Route("GET", "/v1/providers", "", Scope::AgentsRead),
     Route("POST", "/v1/tasks", SUBMISSION, Scope::TasksSubmit),
     Route("GET", "/v1/tasks/{task}", "", Scope::TasksRead),
     Route("DELETE", "/v1/tasks/{task}", "", Scope::TasksSubmit),

@@ -22,6 +22,7 @@ mod lifecycle;
 mod logs;
 mod openapi;
 mod platform;
+mod providers;
 mod tasks;
 mod tenants;
 mod traces;

@@ -11,14 +11,15 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use shared::app::{
-    Agents, KeyPorts, Keys, Readiness, RequestRates, Room, Runner, Tasks, Tenants, UsageReports,
-    Waits, WorkTimes,
+    Agents, KeyPorts, Keys, ProviderReports, Readiness, RequestRates, Room, Runner, Tasks, Tenants,
+    UsageReports, Waits, WorkTimes,
 };
 use shared::domain::{CacheRules, Provider};
 use shared::ports::{Clock, Dependency, TaskMessage, TaskStore};
 use shared::testing::{
-    Faults, ManualClock, MemoryKeys, MemoryQueue, MemoryRequestCounts, MemorySecrets, MemorySlots,
-    MemoryStore, MemoryTenants, MemoryUsage, ScriptedModel, ScriptedTools, samples,
+    Faults, ManualClock, MemoryCircuits, MemoryKeys, MemoryQueue, MemoryRequestCounts,
+    MemorySecrets, MemorySlots, MemoryStore, MemoryTenants, MemoryUsage, ScriptedModel,
+    ScriptedTools, samples,
 };
 use tower::ServiceExt;
 
@@ -45,6 +46,7 @@ pub(crate) struct Platform {
     pub(crate) secrets: MemorySecrets,
     pub(crate) keys: MemoryKeys,
     pub(crate) usage: MemoryUsage,
+    pub(crate) circuits: MemoryCircuits,
 }
 
 pub(crate) struct Answer {
@@ -87,7 +89,11 @@ impl Platform {
             queue: Arc::new(queue.clone()),
             clock: time(),
         };
-        let (keys, usage) = (MemoryKeys::default(), MemoryUsage::default());
+        let (keys, usage, circuits) = (
+            MemoryKeys::default(),
+            MemoryUsage::default(),
+            MemoryCircuits::default(),
+        );
         let (auth, use_cases, tenants) = access(faults, &keys, &secrets, &clock);
         let key = &auth.deployment_key;
         let dependencies = dependencies(failing(), queue.with_faults(faults.clone()), key);
@@ -107,6 +113,11 @@ impl Platform {
             readiness: Arc::new(Readiness::new(dependencies, time())),
             keys: use_cases,
             tenants,
+            providers: ProviderReports::new(
+                Arc::new(circuits.with_faults(faults.clone())),
+                providers.to_vec(),
+                time(),
+            ),
             usage: UsageReports::new(Arc::new(usage.with_faults(faults.clone()))),
             auth,
             version: "v1",
@@ -121,6 +132,7 @@ impl Platform {
             secrets,
             keys,
             usage,
+            circuits,
         }
     }
 
