@@ -70,9 +70,10 @@ ON_LOCAL_AWS := cargo test --workspace --test deaths --test e2e --test faults --
 # It reads what the functions logged during the other suites.
 LOGS := cargo test --workspace --test logs
 CLIENTS := .local/aws/bin/python local/clients.py
-integration: install-run install-clients ## Generated clients, integration and end-to-end tests, with a local AWS of their own
+README := .local/aws/bin/python local/readme.py
+integration: install-run install-clients ## The commands in the README, generated clients, integration and end-to-end tests, with a local AWS of their own
 	$(ON_LOCAL_AWS) --test logs --no-run
-	@$(STACK) test sh -c '$(CLIENTS) && $(ON_LOCAL_AWS) && $(LOGS)'
+	@$(STACK) test sh -c '$(README) && $(CLIENTS) && $(ON_LOCAL_AWS) && $(LOGS)'
 
 clients: install-run install-clients ## Generate a Python and a TypeScript client from docs/openapi.json, check their types and use them
 	@$(STACK) test $(CLIENTS)
