@@ -8,7 +8,7 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use shared::app::KeyChanges;
 use shared::domain::{
-    ApiKey, ApiToken, Grace, Invalid, KeyId, KeyName, KeyTerms, Patch, Scope, Scopes, Timestamp,
+    ApiKey, ApiToken, Grace, KeyId, KeyName, KeyTerms, Patch, Scope, Scopes,
 };
 use shared::ports::ListedKey;
 use utoipa::ToSchema;
@@ -22,7 +22,7 @@ use crate::openapi::values;
 use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{ListResponse, PageParams, Params};
-use crate::time::{date, parse_rfc3339, rfc3339};
+use crate::time::{date, moment, rfc3339};
 
 /// The body of a request that creates a key.
 #[derive(Deserialize, ToSchema)]
@@ -125,13 +125,6 @@ fn scopes(names: Vec<String>, broken: &mut Broken) -> Option<Scopes> {
         })
     });
     scopes.collect()
-}
-
-fn moment(field: &str, text: &str) -> Result<Timestamp, Invalid> {
-    parse_rfc3339(text).ok_or_else(|| {
-        let reason = "must be a moment after 1970 in RFC 3339, such as 2027-01-31T12:00:00Z";
-        Invalid::new(field, reason)
-    })
 }
 
 /// A key.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::domain::Timestamp;
+use shared::domain::{Invalid, Timestamp};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -37,8 +37,22 @@ pub(crate) fn parse_date(text: &str) -> Option<u64> {
     moment.map(Timestamp::day)
 }
 
+/// The moment that a request has at `field`.
+pub(crate) fn moment(field: &str, text: &str) -> Result<Timestamp, Invalid> {
+    parse_rfc3339(text).ok_or_else(|| {
+        // In the query of a URL, a plus sign means a space.
+        let is_unescaped = parse_rfc3339(&text.replace(' ', "+")).is_some();
+        let form = if is_unescaped {
+            "must be a time such as 2027-01-31T12:00:00Z: in a URL, write + as %2B"
+        } else {
+            "must be a time such as 2027-01-31T12:00:00Z"
+        };
+        Invalid::new(field, form)
+    })
+}
+
 /// The moment in this text; `None` if it is before 1970 or not in RFC 3339.
-pub(crate) fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+fn parse_rfc3339(text: &str) -> Option<Timestamp> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     let millis = moment.unix_timestamp_nanos() / 1_000_000;
     millis.try_into().ok().map(Timestamp::from_millis)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use shared::domain::{Invalid, MetadataPair, TaskStatus, Timestamp};
+use shared::domain::{Invalid, MetadataPair, TaskStatus};
 use shared::ports::{TaskFilter, TaskOrder};
 use utoipa::{IntoParams, ToSchema};
 
@@ -11,7 +11,7 @@ use crate::body::Broken;
 use crate::openapi::values;
 use crate::problem::Problem;
 use crate::query::{Params, refused};
-use crate::time::parse_rfc3339;
+use crate::time::moment;
 
 /// The filter as a client writes it. Each field may be left out.
 #[derive(Default, Deserialize, ToSchema)]
@@ -86,8 +86,10 @@ impl FilterRequest {
         });
         let agent = broken.keep(agent.transpose());
         let metadata = broken.keep(self.metadata.map(pair).transpose());
-        let created_from = broken.keep(moment("/created_from", self.created_from));
-        let created_before = broken.keep(moment("/created_before", self.created_before));
+        let created =
+            |field, text: Option<String>| text.map(|text| moment(field, &text)).transpose();
+        let created_from = broken.keep(created("/created_from", self.created_from));
+        let created_before = broken.keep(created("/created_before", self.created_before));
         if let (Some(Some(from)), Some(Some(before))) = (created_from, created_before)
             && from >= before
         {
@@ -163,20 +165,4 @@ fn pair(pairs: BTreeMap<String, String>) -> Result<MetadataPair, Invalid> {
         (Some((key, value)), None) => MetadataPair::new(key, value),
         _ => Err(Invalid::new("/metadata", "must have one pair")),
     }
-}
-
-fn moment(field: &str, text: Option<String>) -> Result<Option<Timestamp>, Invalid> {
-    let read = |text: String| {
-        parse_rfc3339(&text).ok_or_else(|| {
-            // In the query of a URL, a plus sign means a space.
-            let is_unescaped = parse_rfc3339(&text.replace(' ', "+")).is_some();
-            let form = if is_unescaped {
-                "must be a time such as 2026-01-31T12:00:00Z: in a URL, write + as %2B"
-            } else {
-                "must be a time such as 2026-01-31T12:00:00Z"
-            };
-            Invalid::new(field, form)
-        })
-    };
-    text.map(read).transpose()
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use shared::app::{Access, IdempotencyKey, NewTask, VersionChoice};
-use shared::domain::{AgentId, CacheUse, Invalid, Metadata, TaskInput, Timestamp, TraceHeader};
+use shared::domain::{AgentId, CacheUse, Invalid, Metadata, TaskInput, TraceHeader};
 use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::{IntoParams, ToSchema};
@@ -17,7 +17,7 @@ use crate::json::whole;
 use crate::limits::LimitsEntry;
 use crate::openapi::{parameters, values};
 use crate::problem::Problem;
-use crate::time::parse_rfc3339;
+use crate::time::moment;
 
 /// The most submissions of one batch.
 const MAX_BATCH: usize = 100;
@@ -251,7 +251,10 @@ impl Terms {
         }
         let metadata = Metadata::new(self.metadata.unwrap_or_default());
         let metadata = broken.keep_all(metadata).unwrap_or_default();
-        let not_before = self.not_before.as_deref().map(not_before).transpose();
+        let not_before = self.not_before.as_deref();
+        let not_before = not_before
+            .map(|text| moment("/not_before", text))
+            .transpose();
         let not_before = broken.keep(not_before).flatten();
         Some(NewTask {
             version: version?,
@@ -271,11 +274,6 @@ fn agent(id: Option<String>) -> Result<AgentId, Invalid> {
     required("/agent_id", id)?
         .parse()
         .map_err(|_| Invalid::new("/agent_id", form))
-}
-
-fn not_before(text: &str) -> Result<Timestamp, Invalid> {
-    let form = "must be a time such as 2027-01-31T12:00:00Z";
-    parse_rfc3339(text).ok_or_else(|| Invalid::new("/not_before", form))
 }
 
 /// Which version of the agent the task runs.

@@ -212,7 +212,11 @@ async fn a_request_on_a_key_that_breaks_rules_is_refused_by_its_places() {
             "/scopes/1",
             "one of",
         ),
-        (with("expires_at", json!("soon")), "/expires_at", "RFC 3339"),
+        (
+            with("expires_at", json!("soon")),
+            "/expires_at",
+            "must be a time such as",
+        ),
         (
             with("expires_at", json!("2026-11-18T11:06:40Z")),
             "/expires_at",
