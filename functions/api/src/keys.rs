@@ -7,9 +7,7 @@ use axum::http::header::LOCATION;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use shared::app::KeyChanges;
-use shared::domain::{
-    ApiKey, ApiToken, Grace, KeyId, KeyName, KeyTerms, Patch, Scope, Scopes,
-};
+use shared::domain::{ApiKey, ApiToken, Grace, KeyId, KeyName, KeyTerms, Patch, Scope, Scopes};
 use shared::ports::ListedKey;
 use utoipa::ToSchema;
 

@@ -26,11 +26,11 @@ const NAMES: &[&str] = &[
     "description",
     "dry_run",
     "enabled",
-    "entries",
     "expires_at",
     "filter",
     "from",
     "grace_seconds",
+    "group_by",
     "hosts",
     "id",
     "idempotency_key",
@@ -75,11 +75,12 @@ const NAMES: &[&str] = &[
     "status",
     "step",
     "stream",
+    "suspended_tasks",
     "tasks",
     "temperature",
-    "tenant_id",
     "text",
     "timeout_seconds",
+    "to",
     "tools",
     "top_p",
     "ttl_seconds",
@@ -88,6 +89,8 @@ const NAMES: &[&str] = &[
     "wait",
     "Idempotency-Key",
     "If-Match",
+    "If-None-Match",
+    "Prefer",
 ];
 
 /// One broken rule: of the body, at a JSON pointer (RFC 6901), or of a query parameter or header.
@@ -191,7 +194,67 @@ fn known_part(pointer: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
     use super::*;
+    use crate::openapi;
+
+    /// Adds the names of the members of a schema, and of all schemas to which it refers.
+    fn add_members<'a>(
+        schema: &'a Value,
+        document: &'a Value,
+        names: &mut BTreeSet<&'a str>,
+        seen: &mut BTreeSet<&'a str>,
+    ) {
+        if let Some(reference) = schema["$ref"].as_str().filter(|it| seen.insert(it)) {
+            let pointer = reference.trim_start_matches('#');
+            add_members(document.pointer(pointer).unwrap(), document, names, seen);
+        }
+        let members = schema["properties"].as_object().into_iter().flatten();
+        names.extend(members.map(|(name, _)| name.as_str()));
+        let parts = schema
+            .as_object()
+            .into_iter()
+            .flat_map(|parts| parts.iter())
+            .filter(|(name, _)| *name != "examples")
+            .map(|(_, part)| part);
+        let entries = schema.as_array().into_iter().flatten();
+        for part in parts.chain(entries) {
+            add_members(part, document, names, seen);
+        }
+    }
+
+    #[test]
+    fn the_log_may_have_the_names_of_all_fields_and_parameters_and_no_other() {
+        let document = openapi::document();
+        let (mut names, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        let operations = document["paths"].as_object().unwrap().values();
+        for operation in operations.flat_map(|path| path.as_object().unwrap().values()) {
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            // A wrong part of the path is no broken rule, but an unknown object.
+            for parameter in parameters.filter(|parameter| parameter["in"] != "path") {
+                names.insert(parameter["name"].as_str().unwrap());
+            }
+            let content = &operation["requestBody"]["content"];
+            for body in content
+                .as_object()
+                .into_iter()
+                .flat_map(|types| types.values())
+            {
+                add_members(&body["schema"], &document, &mut names, &mut seen);
+            }
+        }
+        let known: BTreeSet<&str> = NAMES.iter().copied().collect();
+        assert_eq!(known.len(), NAMES.len());
+        let missing: Vec<_> = names.difference(&known).collect();
+        let unused: Vec<_> = known.difference(&names).collect();
+        assert!(
+            missing.is_empty() && unused.is_empty(),
+            "missing: {missing:?}, unused: {unused:?}"
+        );
+    }
 
     #[track_caller]
     fn check(rule: &BrokenRule, expected: Option<&str>) {
