@@ -8,8 +8,9 @@ use axum::Router;
 use cleanup::Cleanup;
 use executor::Executor;
 use shared::app::{
-    AgentPurger, Agents, DeadLetterHandler, KeyPorts, Purger, Readiness, RequestRates, Room,
-    Runner, Sweeper, TaskSlots, Tasks, TenantWalker, UsageChecker, UsageReports, Waits, WorkTimes,
+    AgentPurger, Agents, DeadLetterHandler, KeyPorts, ProviderReports, Purger, Readiness,
+    RequestRates, Room, Runner, Sweeper, TaskSlots, Tasks, TenantWalker, UsageChecker,
+    UsageReports, Waits, WorkTimes,
 };
 use shared::domain::{CacheRules, CacheTerms, Provider};
 use shared::policy::{
@@ -121,6 +122,11 @@ impl Ports {
             keys,
             tenants,
             usage: UsageReports::new(Arc::new(MemoryUsage::default())),
+            providers: ProviderReports::new(
+                Arc::new(MemoryCircuits::default()),
+                Provider::ALL.to_vec(),
+                self.time(),
+            ),
             auth: Auth {
                 deployment_key: DeploymentKey::new(secrets, key, Duration::ZERO, tenant()),
                 keys: Arc::new(check),

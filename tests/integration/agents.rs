@@ -62,7 +62,9 @@ async fn a_change_of_an_agent_costs_a_read_and_a_write() {
     assert_eq!(task.spec().agent.version, 1);
     check_calls(calls, [("GetItem", 2), ("PutItem", 1), ("SendMessage", 1)]);
     agents.archive_agent(tenant, id).await.unwrap();
-    check_calls(calls, [("UpdateItem", 1)]);
+    check_calls(calls, [("TransactWriteItems", 1)]);
+    store().create(&samples::agent(tenant)).await.unwrap();
+    check_calls(calls, [("TransactWriteItems", 1)]);
 
     aws.delete_table(&table).await;
     aws.delete_queue(&queue_url).await;

@@ -7,6 +7,7 @@
     reason = "a test's helpers may panic like the test itself"
 )]
 
+mod agent_counts;
 mod agents;
 mod contract;
 mod cost;

@@ -1,4 +1,4 @@
-//! The limits of keys and tenants in requests and responses.
+//! The limits of keys in requests and responses. Those of tenants begin with the same.
 
 use serde::{Deserialize, Serialize};
 use shared::domain::{CapChanges, CapKind, Caps, Patch, RequestRate};
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::body::{Broken, Object};
 use crate::json::Whole;
 
-/// The limits of a key or a tenant in a body. Null is none; for a tenant, the deployment's default.
+/// The limits of a key in a body. Null is none.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = KeyLimitsChange)]
@@ -15,19 +15,19 @@ pub(crate) struct LimitsEntry {
     /// Requests that change something, in a minute.
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 100_000)]
-    requests_per_minute: Patch<Whole<u32>>,
+    pub(crate) requests_per_minute: Patch<Whole<u32>>,
     /// Tasks that run at once. Further tasks wait.
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
-    max_running_tasks: Patch<Whole<u64>>,
+    pub(crate) max_running_tasks: Patch<Whole<u64>>,
     /// The cost of model calls in a day (UTC). Calls that could pass it are not made.
     #[serde(default)]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 1_000_000_000_000_000_u64)]
-    max_cost_micro_usd_per_day: Patch<Whole<u64>>,
+    pub(crate) max_cost_micro_usd_per_day: Patch<Whole<u64>>,
     /// The cost of model calls in a month (UTC). Calls that could pass it are not made.
     #[serde(default)]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 1_000_000_000_000_000_u64)]
-    max_cost_micro_usd_per_month: Patch<Whole<u64>>,
+    pub(crate) max_cost_micro_usd_per_month: Patch<Whole<u64>>,
 }
 
 impl LimitsEntry {
@@ -55,7 +55,7 @@ impl LimitsEntry {
     }
 }
 
-/// The limits of a key or a tenant. Null is none; for a tenant, the deployment's default.
+/// The limits of a key, or of a tenant. Null is none; for a tenant, the deployment's default.
 #[derive(Serialize, ToSchema)]
 #[schema(as = KeyLimits)]
 pub(crate) struct LimitsResponse {

@@ -5,14 +5,19 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::IntoResponse;
+use futures::future::try_join;
 use serde::{Deserialize, Serialize};
 use shared::app::{RenewedSeals, TenantChanges};
-use shared::domain::{Invalid, Patch, SuspendedTasks, Tenant, TenantId, TenantStatus};
+use shared::domain::{
+    CapChanges, CountLimitChanges, CountLimits, Invalid, MaxAgents, MaxKeys, Patch, RequestRate,
+    SuspendedTasks, Tenant, TenantId, TenantStatus,
+};
 use utoipa::ToSchema;
 
 use crate::Api;
 use crate::auth::{Caller, Operator};
 use crate::body::{Body, Broken, Object, named, not_null, required};
+use crate::json::Whole;
 use crate::key_limits::{LimitsEntry, LimitsResponse};
 use crate::keys::{CreateKeyRequest, NewKeyResponse};
 use crate::openapi::values;
@@ -24,10 +29,76 @@ use crate::time::rfc3339;
 /// The body of `POST /v1/tenants`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(examples(json!({ "id": "search-team" })))]
+#[schema(examples(json!({ "id": "search-team", "limits": { "max_agents": 50 } })))]
 pub(crate) struct CreateTenantRequest {
     #[schema(value_type = values::TenantId)]
     id: Option<String>,
+    #[schema(value_type = Option<TenantLimitsEntry>)]
+    limits: Option<Object<TenantLimitsEntry>>,
+}
+
+/// The limits of a tenant in a body.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = TenantLimitsChange)]
+pub(crate) struct TenantLimitsEntry {
+    /// Null is none.
+    #[serde(default)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 100_000)]
+    requests_per_minute: Patch<Whole<u32>>,
+    /// Null is the deployment's default.
+    #[serde(default)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
+    max_running_tasks: Patch<Whole<u64>>,
+    /// Null is the deployment's default.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 1_000_000_000_000_000_u64)]
+    max_cost_micro_usd_per_day: Patch<Whole<u64>>,
+    /// Null is none.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 1_000_000_000_000_000_u64)]
+    max_cost_micro_usd_per_month: Patch<Whole<u64>>,
+    /// Null is the default, 1,000.
+    #[serde(default)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 100_000)]
+    max_agents: Patch<Whole<u32>>,
+    /// Null is the default, 100.
+    #[serde(default)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000)]
+    max_keys: Patch<Whole<u32>>,
+}
+
+impl TenantLimitsEntry {
+    /// What the body says about the limits.
+    fn changes(
+        entry: Option<Object<Self>>,
+        broken: &mut Broken,
+    ) -> (Patch<RequestRate>, CapChanges, CountLimitChanges) {
+        let Object(Self {
+            requests_per_minute,
+            max_running_tasks,
+            max_cost_micro_usd_per_day,
+            max_cost_micro_usd_per_month,
+            max_agents,
+            max_keys,
+        }) = entry.unwrap_or_default();
+        let as_of_key = LimitsEntry {
+            requests_per_minute,
+            max_running_tasks,
+            max_cost_micro_usd_per_day,
+            max_cost_micro_usd_per_month,
+        };
+        let (rate, caps) = LimitsEntry::changes(Some(Object(as_of_key)), broken);
+        let counts = broken.below("/limits", |broken| {
+            let agents = max_agents.try_map(|Whole(most)| MaxAgents::new(most));
+            let keys = max_keys.try_map(|Whole(most)| MaxKeys::new(most));
+            CountLimitChanges {
+                max_agents: broken.keep(agents).unwrap_or_default(),
+                max_keys: broken.keep(keys).unwrap_or_default(),
+            }
+        });
+        (rate, caps, counts)
+    }
 }
 
 /// The body of `PATCH /v1/tenants/{id}`: a merge patch (RFC 7396).
@@ -42,8 +113,8 @@ pub(crate) struct ChangeTenantRequest {
     #[serde(default)]
     #[schema(value_type = values::SuspendedTasks)]
     suspended_tasks: Patch<String>,
-    #[schema(value_type = Option<LimitsEntry>)]
-    limits: Option<Object<LimitsEntry>>,
+    #[schema(value_type = Option<TenantLimitsEntry>)]
+    limits: Option<Object<TenantLimitsEntry>>,
 }
 
 /// A tenant.
@@ -57,9 +128,52 @@ pub(crate) struct TenantResponse {
     /// Null unless the tenant is suspended.
     #[schema(value_type = Option<values::SuspendedTasks>)]
     suspended_tasks: Option<SuspendedTasks>,
-    limits: LimitsResponse,
+    limits: TenantLimitsResponse,
     #[schema(value_type = values::Time)]
     created_at: String,
+}
+
+/// The limits of a tenant.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TenantLimits)]
+pub(crate) struct TenantLimitsResponse {
+    #[serde(flatten)]
+    as_of_key: LimitsResponse,
+    /// Null is the default, 1,000.
+    max_agents: Option<u32>,
+    /// Null is the default, 100.
+    max_keys: Option<u32>,
+}
+
+impl TenantLimitsResponse {
+    fn new(tenant: &Tenant) -> Self {
+        let counts = tenant.count_limits;
+        Self {
+            as_of_key: LimitsResponse::new(tenant.rate, tenant.caps),
+            max_agents: counts.max_agents.map(MaxAgents::count),
+            max_keys: counts.max_keys.map(MaxKeys::count),
+        }
+    }
+}
+
+/// A tenant, and how much it has of what is limited.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TenantWithCounts)]
+pub(crate) struct TenantWithCountsResponse {
+    #[serde(flatten)]
+    tenant: TenantResponse,
+    /// Null if the tenant is deleted, or is being deleted.
+    counts: Option<CountsResponse>,
+}
+
+/// How much a tenant has of what is limited.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TenantCounts)]
+pub(crate) struct CountsResponse {
+    /// Agents that are not archived.
+    agents: u32,
+    /// Keys that are not revoked, also expired ones.
+    keys: u32,
 }
 
 impl From<&Tenant> for TenantResponse {
@@ -69,7 +183,7 @@ impl From<&Tenant> for TenantResponse {
             status: tenant.status,
             suspended_tasks: (tenant.status == TenantStatus::Suspended)
                 .then_some(tenant.suspended_tasks),
-            limits: LimitsResponse::new(tenant.rate, tenant.caps),
+            limits: TenantLimitsResponse::new(tenant),
             created_at: rfc3339(tenant.created_at),
         }
     }
@@ -96,7 +210,10 @@ pub(crate) async fn create_tenant(
             .map_err(|Invalid { reason, .. }| Invalid::new("/id", reason))
     });
     let id = broken.keep(id);
-    let tenant = api.tenants.create_tenant(broken.finish(id)?).await?;
+    let (rate, caps, counts) = TenantLimitsEntry::changes(request.limits, &mut broken);
+    let limits = (rate.set(), caps.set(), counts.apply(CountLimits::default()));
+    let id = broken.finish(id)?;
+    let tenant = api.tenants.create_tenant(id, limits).await?;
     let location = [(LOCATION, format!("/v1/tenants/{}", tenant.id))];
     Ok((
         StatusCode::CREATED,
@@ -124,16 +241,26 @@ pub(crate) async fn list_tenants(
 }
 
 /// Reads a tenant.
-#[utoipa::path(get, path = "/v1/tenants/{id}", responses((status = 200, body = TenantResponse)))]
+#[utoipa::path(get, path = "/v1/tenants/{id}", responses((status = 200, body = TenantWithCountsResponse)))]
 pub(crate) async fn find_tenant(
     State(api): State<Api>,
     _caller: Caller<Operator>,
     PathId(id): PathId<TenantId>,
     params: Params,
-) -> Result<Json<TenantResponse>, Problem> {
+) -> Result<Json<TenantWithCountsResponse>, Problem> {
     params.finish()?;
     let tenant = api.tenants.find_tenant(&id).await?;
-    Ok(Json(TenantResponse::from(&tenant)))
+    let counts = if tenant.status.is_gone() {
+        None
+    } else {
+        let counted = try_join(api.agents.count_agents(&id), api.keys.count_keys(&id));
+        let (agents, keys) = counted.await?;
+        Some(CountsResponse { agents, keys })
+    };
+    Ok(Json(TenantWithCountsResponse {
+        tenant: TenantResponse::from(&tenant),
+        counts,
+    }))
 }
 
 /// Changes a tenant's status or limits.
@@ -159,12 +286,13 @@ pub(crate) async fn change_tenant(
     let tasks = broken.keep(not_null(field, request.suspended_tasks));
     let tasks = tasks.flatten();
     let tasks = tasks.map(|name| broken.keep(named(field, &name, names)));
-    let (rate, caps) = LimitsEntry::changes(request.limits, &mut broken);
+    let (rate, caps, count_limits) = TenantLimitsEntry::changes(request.limits, &mut broken);
     let changes = broken.finish(Some(TenantChanges {
         status: status.flatten(),
         suspended_tasks: tasks.flatten(),
         rate,
         caps,
+        count_limits,
     }))?;
     let tenant = api.tenants.change_tenant(&id, changes).await?;
     Ok(Json(TenantResponse::from(&tenant)))

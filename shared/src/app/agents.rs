@@ -5,18 +5,18 @@
 
 use std::sync::Arc;
 
-use super::AppError;
 use super::agent_purge::LONGEST_SUBMISSION;
 use super::span::record;
+use super::{Access, AppError};
 use crate::domain::{
     Agent, AgentConfig, AgentHead, AgentId, AgentVersion, AliasName, AliasRefused, AliasSet,
-    Causes, Invalid, Provider, Switch, TenantId, Unlisted,
+    Causes, Counted, Invalid, Provider, Switch, TenantId, Unlisted,
 };
 use crate::policy::admission::{Admission, CompatibleServer, output_refusals};
 use crate::policy::catalog::Catalog;
 use crate::policy::schemas;
 use crate::ports::{
-    AgentRetention, AgentStore, Clock, Page, PageRequest, StoreError, UnreadableAgent,
+    Addition, AgentRetention, AgentStore, Clock, Page, PageRequest, StoreError, UnreadableAgent,
 };
 
 /// How often a change is tried. Each failure means that another writer changed the agent.
@@ -50,17 +50,29 @@ impl Agents {
     /// Creates an agent with its first version.
     pub async fn create_agent(
         &self,
-        tenant: TenantId,
+        caller: Access,
         draft: AgentDraft,
     ) -> Result<AgentHead, AppError> {
         self.admit(&draft)?;
         let AgentDraft { config, switch, .. } = draft;
-        let mut agent = AgentHead::of(Agent::create(tenant, config, self.clock.now()));
+        let mut agent = AgentHead::of(Agent::create(caller.tenant, config, self.clock.now()));
         agent.switch = switch;
-        self.store.add(&agent).await?;
+        let most = caller.count_limits.most(Counted::Agents);
+        if let Addition::Full(used) = self.store.add(&agent, most).await? {
+            return Err(AppError::TooMany {
+                counted: Counted::Agents,
+                most,
+                used,
+            });
+        }
         record("agent_id", agent.newest.id.to_string());
         tracing::info!(agent_version = agent.newest.version, "agent created");
         Ok(agent)
+    }
+
+    /// How many agents of the tenant are not archived.
+    pub async fn count_agents(&self, tenant: &TenantId) -> Result<u32, AppError> {
+        Ok(self.store.count(tenant, self.clock.now()).await?)
     }
 
     /// The agent as a whole.

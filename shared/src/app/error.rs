@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::domain::{
-    AgentId, Invalid, LimitKind, ResumeRefused, Scope, TaskStatus, TenantId, WrongState,
+    AgentId, Counted, Invalid, LimitKind, ResumeRefused, Scope, TaskStatus, TenantId, WrongState,
 };
 use crate::ports::{SecretError, StoreError};
 
@@ -48,9 +48,16 @@ pub enum AppError {
     /// The key is revoked, so it can't be changed.
     #[error("the key is revoked")]
     KeyRevoked,
-    /// The tenant has as many keys as it may have.
-    #[error("the tenant has {0} keys")]
-    TooManyKeys(u32),
+    /// The tenant has as many of these as it may have, or more.
+    #[error("the tenant has {used} of at most {most} {counted:?}")]
+    TooMany {
+        /// What the limit is on.
+        counted: Counted,
+        /// The limit.
+        most: u32,
+        /// How many the tenant has.
+        used: u32,
+    },
     /// The operator can't do this to a tenant.
     #[error(transparent)]
     Tenant(#[from] TenantRefused),

@@ -6,8 +6,8 @@ use super::keys::check_limits;
 use super::span::record;
 use super::{AppError, Keys, TenantRefused};
 use crate::domain::{
-    ApiKey, ApiToken, CapChanges, KeyTerms, Patch, RequestRate, Scope, SuspendedTasks, Tenant,
-    TenantId, TenantStatus,
+    ApiKey, ApiToken, CapChanges, Caps, CountLimitChanges, CountLimits, Counted, KeyTerms, Patch,
+    RequestRate, Scope, SuspendedTasks, Tenant, TenantId, TenantStatus,
 };
 use crate::ports::{Clock, Page, PageRequest, StoreError, TenantStore};
 
@@ -25,6 +25,8 @@ pub struct TenantChanges {
     pub rate: Patch<RequestRate>,
     /// What its tasks may use.
     pub caps: CapChanges,
+    /// How many agents and keys it may have.
+    pub count_limits: CountLimitChanges,
 }
 
 /// What one call of [`Tenants::renew_seals`] did.
@@ -61,9 +63,18 @@ impl Tenants {
         }
     }
 
-    /// Creates a tenant.
-    pub async fn create_tenant(&self, id: TenantId) -> Result<Tenant, AppError> {
-        let tenant = Tenant::create(id, self.clock.now());
+    /// Creates a tenant with these limits.
+    pub async fn create_tenant(
+        &self,
+        id: TenantId,
+        (rate, caps, count_limits): (Option<RequestRate>, Caps, CountLimits),
+    ) -> Result<Tenant, AppError> {
+        let tenant = Tenant {
+            rate,
+            caps,
+            count_limits,
+            ..Tenant::create(id, self.clock.now())
+        };
         if tenant.id == self.home {
             return Err(TenantRefused::Exists(tenant.id).into());
         }
@@ -141,7 +152,8 @@ impl Tenants {
         let mut tenant = before
             .clone()
             .changed(status, changes.rate.apply(before.rate))
-            .under(changes.caps.apply(before.caps));
+            .under(changes.caps.apply(before.caps))
+            .with_count_limits(changes.count_limits.apply(before.count_limits));
         if let Some(tasks) = changes.suspended_tasks {
             if status != TenantStatus::Suspended {
                 let reason = "must be left out unless the tenant is suspended";
@@ -201,6 +213,7 @@ impl Tenants {
         }
         let tenant = self.find_present(id).await?;
         check_limits((terms.rate, terms.caps), (tenant.rate, tenant.caps))?;
-        self.keys.create_key_of(tenant.id, terms).await
+        let most = tenant.count_limits.most(Counted::Keys);
+        self.keys.create_key_of(tenant.id, terms, most).await
     }
 }

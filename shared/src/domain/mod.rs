@@ -16,6 +16,7 @@ pub mod causes;
 pub mod chain;
 pub mod circuit;
 pub mod conversation;
+pub mod count_limits;
 pub mod deadline;
 pub mod failure_code;
 pub mod health;
@@ -70,6 +71,7 @@ pub use conversation::{
     Conversation, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXTS_BYTES, Next, Outline, is_final, journal,
     journal_summaries, may_count,
 };
+pub use count_limits::{CountLimitChanges, CountLimits, Counted, MaxAgents, MaxKeys};
 pub use deadline::Deadline;
 pub use failure_code::FailureCode;
 pub use health::{HealthKey, HealthNote, LastFailure, Latency, ModelHealth};

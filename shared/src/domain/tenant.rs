@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::caps::Caps;
+use super::count_limits::CountLimits;
 use super::invalid::Invalid;
 use super::request_rate::RequestRate;
 use super::time::Timestamp;
@@ -56,6 +57,8 @@ pub struct Tenant {
     pub rate: Option<RequestRate>,
     /// What its tasks may use.
     pub caps: Caps,
+    /// How many agents and keys it may have.
+    pub count_limits: CountLimits,
     /// Since when the watchdog's walk through its tasks has found nothing to do; `None` if it walks
     /// through none.
     pub quiet_since: Option<Timestamp>,
@@ -109,6 +112,10 @@ impl Tenant {
             suspended_tasks: SuspendedTasks::Wait,
             rate: None,
             caps: Caps::NONE,
+            count_limits: CountLimits {
+                max_agents: None,
+                max_keys: None,
+            },
             quiet_since: None,
             created_at: now,
             revision: 1,
@@ -130,6 +137,23 @@ impl Tenant {
             rate,
             quiet_since,
             revision: self.revision + 1,
+            ..self
+        }
+    }
+
+    /// The deployment's own tenant, which needs no record.
+    pub fn home(id: TenantId, now: Timestamp) -> Self {
+        Self {
+            count_limits: CountLimits::HIGHEST,
+            ..Self::create(id, now)
+        }
+    }
+
+    /// The tenant with these limits.
+    #[must_use]
+    pub fn with_count_limits(self, count_limits: CountLimits) -> Self {
+        Self {
+            count_limits,
             ..self
         }
     }
@@ -168,6 +192,7 @@ impl Tenant {
     pub fn deleted(self) -> Self {
         Self {
             quiet_since: None,
+            count_limits: CountLimits::default(),
             ..self.changed(TenantStatus::Deleted, None)
         }
     }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::store::{Page, PageRequest, StoreError};
+use super::store::{Addition, Page, PageRequest, StoreError};
 use crate::domain::{ApiKey, Credential, KeyId, Seal, Tenant, TenantId};
 
 /// A credential with the seal that its record has. Every reader checks the seal.
@@ -23,22 +23,16 @@ pub struct ListedKey {
     pub last_used_day: Option<u64>,
 }
 
-/// The result of adding a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyAdded {
-    /// The key is stored.
-    Added,
-    /// The tenant has as many keys as it may have; nothing is stored.
-    Full,
-}
-
 /// Stores API keys: for each key one record that a check reads, and one in its tenant's list.
 #[async_trait]
 pub trait KeyStore: Send + Sync {
     /// Adds a key unless its tenant has `most` keys that are not revoked. Adding the very same key
     /// twice succeeds, because a store's answer can get lost after its write; another key under its
     /// id is a [`StoreError::Conflict`].
-    async fn add(&self, key: &SealedCredential, most: u32) -> Result<KeyAdded, StoreError>;
+    async fn add(&self, key: &SealedCredential, most: u32) -> Result<Addition, StoreError>;
+
+    /// How many keys of the tenant are not revoked.
+    async fn count(&self, tenant: &TenantId) -> Result<u32, StoreError>;
 
     /// The record of the key that a check reads.
     async fn credential(&self, id: KeyId) -> Result<Option<SealedCredential>, StoreError>;

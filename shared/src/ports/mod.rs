@@ -25,7 +25,7 @@ pub mod usage;
 
 pub use agent_retention::{AgentRetention, ArchivedAgent, TaskScan};
 pub use answers::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, CachedAnswer, ClaimState};
-pub use api_keys::{KeyAdded, KeyStore, ListedKey, SealedCredential, TenantStore};
+pub use api_keys::{KeyStore, ListedKey, SealedCredential, TenantStore};
 pub use budgets::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
 pub use circuits::{Circuits, ModelState, Replaced};
 pub use clock::Clock;
@@ -38,9 +38,9 @@ pub use retention::{Horizon, Purged, Retention};
 pub use secrets::{Secret, SecretError, Secrets};
 pub use slots::{Slot, Slots, Taken};
 pub use store::{
-    AgentOfTask, AgentStore, Claimed, Created, Deletion, INPUT_IN_RECORD, InlineUse, Journal, Kept,
-    Page, PageRequest, StepsPage, StepsRequest, StoreError, TaskAgents, TaskDetails, TaskFilter,
-    TaskOrder, TaskStore, TaskSummary, UnreadableAgent,
+    Addition, AgentOfTask, AgentStore, Claimed, Created, Deletion, INPUT_IN_RECORD, InlineUse,
+    Journal, Kept, Page, PageRequest, StepsPage, StepsRequest, StoreError, TaskAgents, TaskDetails,
+    TaskFilter, TaskOrder, TaskStore, TaskSummary, UnreadableAgent,
 };
 pub use task_caps::{CapsOfTask, TaskCaps};
 pub use tenant_retention::{Pass, Remains, TenantRetention, WalkedFor, WalkedTasks, WalkedTenant};

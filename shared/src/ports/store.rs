@@ -70,6 +70,15 @@ pub struct UnreadableAgent {
     pub reason: String,
 }
 
+/// The result of adding what a tenant may have a limited number of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addition {
+    /// It is stored.
+    Added,
+    /// The tenant has this many, at least as many as it may have; nothing is stored.
+    Full(u32),
+}
+
 /// The agent version that a task runs, and whether it may work now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentOfTask {
@@ -131,15 +140,19 @@ pub enum Kept {
 /// its tasks.
 #[async_trait]
 pub trait AgentStore: TaskAgents {
-    /// Adds an agent with its first version; fails with [`StoreError::Conflict`] if its id is
-    /// taken. Adding the very same agent twice succeeds, because a store's answer can get lost
-    /// after its write.
-    async fn add(&self, agent: &AgentHead) -> Result<(), StoreError>;
+    /// Adds an agent with its first version, unless its tenant has `most` agents that are not
+    /// archived; fails with [`StoreError::Conflict`] if its id is taken. Adding the very same agent
+    /// twice succeeds, because a store's answer can get lost after its write.
+    async fn add(&self, agent: &AgentHead, most: u32) -> Result<Addition, StoreError>;
 
-    /// [Adds](Self::add) an agent that is enabled and has no alias.
+    /// [Adds](Self::add) an agent that is enabled and has no alias, however many there are.
     async fn create(&self, agent: &Agent) -> Result<(), StoreError> {
-        self.add(&AgentHead::of(agent.clone())).await
+        let agent = AgentHead::of(agent.clone());
+        self.add(&agent, u32::MAX).await.map(drop)
     }
+
+    /// How many agents of the tenant are not archived, without inline agents.
+    async fn count(&self, tenant: &TenantId, now: Timestamp) -> Result<u32, StoreError>;
 
     /// Stores an inline agent unless it is stored, and notes its use unless a recent one is noted.
     /// It has a [head](Self::head), and is in no list. It is

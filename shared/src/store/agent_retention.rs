@@ -34,24 +34,20 @@ impl AgentRetention for DynamoAgentStore {
         now: Timestamp,
         due_at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let request = self
+        let mark = self
             .table
             .update(keys::agent(tenant, agent))
             .update_expression(
                 "SET #archived_at = if_not_exists(#archived_at, :now), #shard = :shard, \
                  #due_at = if_not_exists(#due_at, :due_at)",
             )
-            .condition_expression("attribute_exists(pk)")
             .expression_attribute_names("#archived_at", ARCHIVED_AT)
             .expression_attribute_names("#shard", DUE_SHARD)
             .expression_attribute_names("#due_at", DUE_AT)
             .expression_attribute_values(":shard", text(ARCHIVED_AGENTS))
             .expression_attribute_values(":now", moment(now))
             .expression_attribute_values(":due_at", moment(due_at));
-        let Err(error) = request.send().await else {
-            return Ok(true);
-        };
-        record_that_failed_update(error).map(|_| false)
+        self.archive_counted(tenant, mark, now).await
     }
 
     async fn due_agents(

@@ -10,9 +10,11 @@ use super::error::{reasons_of_transaction, record_that_failed_put};
 use super::items::{Fields, Item, number};
 use super::keys::{self, AGENT_PREFIX, SK};
 use super::table::{self, Table};
-use crate::domain::{Agent, AgentHead, AgentId, AgentVersion, Switch, TenantId, TenantStatus};
+use crate::domain::{
+    Agent, AgentHead, AgentId, AgentVersion, Switch, TenantId, TenantStatus, Timestamp,
+};
 use crate::ports::{
-    AgentOfTask, AgentStore, InlineUse, Kept, Page, PageRequest, StoreError, TaskAgents,
+    Addition, AgentOfTask, AgentStore, InlineUse, Kept, Page, PageRequest, StoreError, TaskAgents,
     UnreadableAgent,
 };
 
@@ -63,21 +65,12 @@ impl TaskAgents for DynamoAgentStore {
 
 #[async_trait]
 impl AgentStore for DynamoAgentStore {
-    async fn add(&self, agent: &AgentHead) -> Result<(), StoreError> {
-        let first = &agent.newest;
-        let key = keys::agent_version(&first.tenant, first.version_ref());
-        let newest = self.table.transact_put_new(agent_item::write_head(agent))?;
-        let version = self.table.transact_put_new(agent_item::write(key, first))?;
-        let request = self
-            .table
-            .client
-            .transact_write_items()
-            .transact_items(newest)
-            .transact_items(version);
-        match request.send().await {
-            Ok(_) => Ok(()),
-            Err(error) => check_same_version(&reasons_of_transaction(error)?, first),
-        }
+    async fn add(&self, agent: &AgentHead, most: u32) -> Result<Addition, StoreError> {
+        self.add_counted(agent, most).await
+    }
+
+    async fn count(&self, tenant: &TenantId, now: Timestamp) -> Result<u32, StoreError> {
+        self.counted(tenant, now).await
     }
 
     async fn keep(&self, agent: &Agent, used: InlineUse) -> Result<Kept, StoreError> {
@@ -224,7 +217,10 @@ fn check_same_head(stored: Option<&Item>, agent: &AgentHead) -> Result<(), Store
 }
 
 /// Succeeds if the version's record, the second of the transaction, is the agent's already.
-fn check_same_version(reasons: &[CancellationReason], agent: &Agent) -> Result<(), StoreError> {
+pub(super) fn check_same_version(
+    reasons: &[CancellationReason],
+    agent: &Agent,
+) -> Result<(), StoreError> {
     let stored: Option<&Item> = reasons.get(1).and_then(CancellationReason::item);
     match stored.map(agent_item::read).transpose()? {
         Some(stored) if stored == *agent => Ok(()),

@@ -12,12 +12,12 @@ use super::api_key_item::{
     LAST_USED, attributes, optional, read_listed, read_sealed, write_listed, write_sealed,
 };
 use super::error::{reasons_of_transaction, record_that_failed_update};
-use super::items::{V, VERSION, number};
+use super::items::{Fields, Item, V, VERSION, number};
 use super::keys::{self, API_KEY_PREFIX};
 use super::table::{self, Table};
 use crate::domain::{ApiKey, KeyId, TenantId};
 use crate::ports::{
-    KeyAdded, KeyStore, ListedKey, Page, PageRequest, SealedCredential, StoreError,
+    Addition, KeyStore, ListedKey, Page, PageRequest, SealedCredential, StoreError,
 };
 
 /// How many keys of a tenant are not revoked.
@@ -76,7 +76,7 @@ impl DynamoKeyStore {
 
 #[async_trait]
 impl KeyStore for DynamoKeyStore {
-    async fn add(&self, key: &SealedCredential, most: u32) -> Result<KeyAdded, StoreError> {
+    async fn add(&self, key: &SealedCredential, most: u32) -> Result<Addition, StoreError> {
         let ApiKey { tenant, .. } = &key.credential.key;
         let count = self
             .count(tenant, 1)
@@ -93,9 +93,14 @@ impl KeyStore for DynamoKeyStore {
             )
             .transact_items(self.table.transact_update(&count)?);
         match request.send().await {
-            Ok(_) => Ok(KeyAdded::Added),
+            Ok(_) => Ok(Addition::Added),
             Err(error) => result_of_failed_add(&reasons_of_transaction(error)?, key),
         }
+    }
+
+    async fn count(&self, tenant: &TenantId) -> Result<u32, StoreError> {
+        let counts = self.table.read(keys::tenant_counts(tenant)).await?;
+        counts.as_ref().map_or(Ok(0), counted)
     }
 
     async fn credential(&self, id: KeyId) -> Result<Option<SealedCredential>, StoreError> {
@@ -180,12 +185,22 @@ impl KeyStore for DynamoKeyStore {
 fn result_of_failed_add(
     reasons: &[CancellationReason],
     key: &SealedCredential,
-) -> Result<KeyAdded, StoreError> {
+) -> Result<Addition, StoreError> {
     match stored(reasons)? {
-        Some(stored) if stored == *key => Ok(KeyAdded::Added),
-        Some(_) => Err(StoreError::Conflict),
-        None => Ok(KeyAdded::Full),
+        Some(stored) if stored == *key => return Ok(Addition::Added),
+        Some(_) => return Err(StoreError::Conflict),
+        None => {}
     }
+    let counts = reasons.get(2).and_then(CancellationReason::item);
+    counts.map_or(Err(StoreError::Conflict), |counts| {
+        counted(counts).map(Addition::Full)
+    })
+}
+
+/// The number of keys in the record of the tenant's counts.
+fn counted(counts: &Item) -> Result<u32, StoreError> {
+    let keys = Fields::of(counts)?.optional(KEYS, Fields::number)?;
+    Ok(keys.unwrap_or(0))
 }
 
 /// The credential that the transaction's first write found instead.

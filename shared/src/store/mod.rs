@@ -5,6 +5,7 @@
 //! write whose response got lost are distinguished without another read. Every read of one record
 //! is strongly consistent; only the lists on an index lag.
 
+mod agent_counts;
 mod agent_item;
 mod agent_retention;
 mod agent_store;

@@ -9,7 +9,9 @@ use super::error::reasons_of_transaction;
 use super::items::{self, Fields, Item, REVISION, moment, name, number, text};
 use super::keys::{self, DUE_AT, DUE_SHARD, Key, LISTED_TENANT_PREFIX, TENANTS, WALKED_TENANTS};
 use super::table::{self, Table};
-use crate::domain::{SuspendedTasks, Tenant, TenantId, TenantStatus};
+use crate::domain::{
+    CountLimits, MaxAgents, MaxKeys, SuspendedTasks, Tenant, TenantId, TenantStatus,
+};
 use crate::ports::{Page, PageRequest, StoreError, TenantStore};
 
 const ID: &str = "tenant";
@@ -20,6 +22,8 @@ const DELETION: &str = "deletion";
 /// Absent if they wait.
 const SUSPENDED_TASKS: &str = "suspended_tasks";
 const RATE: &str = "requests_per_minute";
+const MAX_AGENTS: &str = "max_agents";
+const MAX_KEYS: &str = "max_keys";
 pub(super) const QUIET_SINCE: &str = "quiet_since";
 const CREATED_AT: &str = "created_at";
 
@@ -123,6 +127,10 @@ fn write(key: Key, tenant: &Tenant) -> Item {
         suspended_tasks,
         rate,
         caps,
+        count_limits: CountLimits {
+            max_agents,
+            max_keys,
+        },
         quiet_since: _,
         created_at,
         revision,
@@ -144,6 +152,8 @@ fn write(key: Key, tenant: &Tenant) -> Item {
     }
     attributes.extend(rate.map(|rate| (RATE, number(rate.requests()))));
     attributes.extend(items::caps(*caps));
+    attributes.extend(max_agents.map(|most| (MAX_AGENTS, number(most.count()))));
+    attributes.extend(max_keys.map(|most| (MAX_KEYS, number(most.count()))));
     items::item(key, attributes)
 }
 
@@ -158,10 +168,22 @@ pub(super) fn read(item: &Item) -> Result<Tenant, StoreError> {
             .unwrap_or_default(),
         rate: fields.optional(RATE, items::rate)?,
         caps: items::read_caps(&fields)?,
+        count_limits: CountLimits {
+            max_agents: fields.optional(MAX_AGENTS, max_agents)?,
+            max_keys: fields.optional(MAX_KEYS, max_keys)?,
+        },
         quiet_since: fields.optional(QUIET_SINCE, Fields::moment)?,
         created_at: fields.moment(CREATED_AT)?,
         revision: fields.number(REVISION)?,
     })
+}
+
+fn max_agents(fields: &Fields<'_>, name: &str) -> Result<MaxAgents, StoreError> {
+    fields.valid(MaxAgents::new(fields.number(name)?))
+}
+
+fn max_keys(fields: &Fields<'_>, name: &str) -> Result<MaxKeys, StoreError> {
+    fields.valid(MaxKeys::new(fields.number(name)?))
 }
 
 #[cfg(test)]
@@ -179,6 +201,7 @@ mod tests {
             tenant,
             suspended.clone(),
             suspended.with_suspended_tasks(SuspendedTasks::Cancel, samples::after(5)),
+            deleting.clone().with_count_limits(CountLimits::HIGHEST),
             deleting.clone(),
             deleting.deleted(),
         ] {

@@ -10,7 +10,7 @@ use super::lock;
 use super::store::{cursor, cut};
 use crate::domain::{KeyId, Tenant, TenantId, TenantStatus, Timestamp};
 use crate::ports::{
-    KeyAdded, KeyStore, ListedKey, Page, PageRequest, Pass, SealedCredential, StoreError,
+    Addition, KeyStore, ListedKey, Page, PageRequest, Pass, SealedCredential, StoreError,
     TenantStore,
 };
 
@@ -30,6 +30,13 @@ pub(super) struct Content {
 }
 
 impl Content {
+    /// How many keys of the tenant are not revoked.
+    fn count(&self, tenant: &TenantId) -> u32 {
+        let keys = self.keys.values().map(|stored| &stored.credential.key);
+        let counted = keys.filter(|key| key.tenant == *tenant && key.revoked_at.is_none());
+        u32::try_from(counted.count()).unwrap_or(u32::MAX)
+    }
+
     fn listed(&self, sealed: &SealedCredential) -> ListedKey {
         let key = sealed.credential.key.clone();
         let last_used_day = self.last_used.get(&key.id).copied();
@@ -72,28 +79,28 @@ impl MemoryKeys {
 
 #[async_trait]
 impl KeyStore for MemoryKeys {
-    async fn add(&self, key: &SealedCredential, most: u32) -> Result<KeyAdded, StoreError> {
+    async fn add(&self, key: &SealedCredential, most: u32) -> Result<Addition, StoreError> {
         self.run(|content| {
             let new = &key.credential.key;
             if let Some(stored) = content.keys.get(&new.id) {
                 return if stored == key {
-                    Ok(KeyAdded::Added)
+                    Ok(Addition::Added)
                 } else {
                     Err(StoreError::Conflict)
                 };
             }
-            let is_counted = |stored: &&SealedCredential| {
-                let stored = &stored.credential.key;
-                stored.tenant == new.tenant && stored.revoked_at.is_none()
-            };
-            let count = content.keys.values().filter(is_counted).count();
-            if count >= most as usize {
-                return Ok(KeyAdded::Full);
+            let count = content.count(&new.tenant);
+            if count >= most {
+                return Ok(Addition::Full(count));
             }
             content.keys.insert(new.id, key.clone());
-            Ok(KeyAdded::Added)
+            Ok(Addition::Added)
         })
         .await
+    }
+
+    async fn count(&self, tenant: &TenantId) -> Result<u32, StoreError> {
+        self.run(|content| Ok(content.count(tenant))).await
     }
 
     async fn credential(&self, id: KeyId) -> Result<Option<SealedCredential>, StoreError> {

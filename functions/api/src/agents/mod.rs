@@ -30,7 +30,10 @@ use response::{AgentListResponse, AgentResponse};
 /// Creates an agent.
 #[utoipa::path(
     post, path = "/v1/agents",
-    responses((status = 201, body = AgentResponse, headers(("ETag"), ("Location"))))
+    responses(
+        (status = 201, body = AgentResponse, headers(("ETag"), ("Location"))),
+        (status = 409, description = "The tenant has as many agents as it may have."),
+    )
 )]
 pub(crate) async fn create_agent(
     State(api): State<Api>,
@@ -39,10 +42,7 @@ pub(crate) async fn create_agent(
     Body(request): Body<AgentRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     params.finish()?;
-    let agent = api
-        .agents
-        .create_agent(access.tenant, request.draft()?)
-        .await?;
+    let agent = api.agents.create_agent(access, request.draft()?).await?;
     let location = format!("/v1/agents/{}", agent.newest.id);
     let headers = [(LOCATION, location), (ETAG, tag(&agent).into())];
     Ok((

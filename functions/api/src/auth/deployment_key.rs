@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shared::app::Access;
-use shared::domain::{Caps, Causes, Scopes, TenantId};
+use shared::domain::{Caps, Causes, CountLimits, Scopes, TenantId};
 use shared::ports::{Dependency, NoAnswer, Secret, SecretError, Secrets};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -62,6 +62,7 @@ impl DeploymentKey {
                     key_rate: None,
                     tenant_rate: None,
                     tenant_caps: Caps::NONE,
+                    count_limits: CountLimits::HIGHEST,
                 });
             }
         }

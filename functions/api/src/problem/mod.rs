@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use shared::app::{AppError, Missing};
 use shared::domain::agent_head::MAX_ALIASES;
-use shared::domain::{AgentId, Causes, Scope};
+use shared::domain::{AgentId, Causes, Counted, Scope};
 use shared::ports::{SecretError, StoreError};
 
 use document::cut;
@@ -184,9 +184,15 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "agent_disabled", detail)
     }
 
-    fn too_many_keys(most: u32) -> Self {
-        let detail =
-            format!("the tenant has {most} keys, the most that it may have; revoke one first");
+    fn too_many(counted: Counted, most: u32, used: u32) -> Self {
+        let detail = match counted {
+            Counted::Agents => format!(
+                "the tenant has {used} agents, and its max_agents is {most}; archive one first"
+            ),
+            Counted::Keys => format!(
+                "the tenant has {used} keys that are not revoked, and its max_keys is {most}; revoke one first"
+            ),
+        };
         Self::new(StatusCode::CONFLICT, "limit_reached", detail)
     }
 
@@ -359,7 +365,11 @@ impl From<AppError> for Problem {
             AppError::KeyRevoked => {
                 Self::conflict("the key is revoked, and cannot be changed; create a new one")
             }
-            AppError::TooManyKeys(most) => Self::too_many_keys(most),
+            AppError::TooMany {
+                counted,
+                most,
+                used,
+            } => Self::too_many(counted, most, used),
             AppError::Tenant(refused) => Self::conflict(refused.to_string()),
             AppError::Pepper(ref cause) => {
                 tracing::error!(error = %Causes(&error), "request failed");

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use http_body_util::BodyExt;
 use serde_json::Value;
-use shared::domain::{AgentId, LimitKind, TaskStatus, Timestamp};
+use shared::domain::{AgentId, Counted, LimitKind, TaskStatus, Timestamp};
 
 use super::*;
 
@@ -52,6 +52,16 @@ async fn every_app_error_has_its_status_and_code() {
             false,
         ),
         (AppError::TooManyAliases, 409, "conflict", false),
+        (
+            AppError::TooMany {
+                counted: Counted::Agents,
+                most: 3,
+                used: 3,
+            },
+            409,
+            "limit_reached",
+            false,
+        ),
         (AppError::TaskDeleted, 409, "conflict", false),
         (
             AppError::WrongState(TaskStatus::Completed),

@@ -300,27 +300,6 @@ async fn a_suspended_tenant_gets_a_403_that_says_so() {
 }
 
 #[tokio::test]
-async fn a_tenant_has_at_most_a_hundred_keys() {
-    let platform = Platform::new();
-    let create = async || {
-        let body = json!({ "name": "k", "scopes": ["keys"] });
-        send(&platform, "POST", "/v1/keys", body).await
-    };
-    let first = create().await;
-    for _ in 1..100 {
-        assert_eq!(create().await.status, StatusCode::CREATED);
-    }
-    let refused = create().await;
-    assert_eq!(
-        (refused.status, &refused.body["code"]),
-        (StatusCode::CONFLICT, &json!("limit_reached"))
-    );
-    let path = format!("/v1/keys/{}", first.body["id"].as_str().unwrap());
-    send(&platform, "DELETE", &path, json!({})).await;
-    assert_eq!(create().await.status, StatusCode::CREATED);
-}
-
-#[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one scenario")]
 async fn writes_above_a_limit_are_refused_until_the_next_minute() {
     let platform = Platform::new();

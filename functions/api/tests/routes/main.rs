@@ -24,6 +24,7 @@ mod openapi;
 mod platform;
 mod providers;
 mod tasks;
+mod tenant_limits;
 mod tenants;
 mod traces;
 mod usage;

@@ -116,6 +116,7 @@ impl KeyCheck {
             key_rate: key.terms.rate,
             tenant_rate: found.tenant.rate,
             tenant_caps: found.tenant.caps,
+            count_limits: found.tenant.count_limits,
         };
         self.note_use(&entry, &key.tenant, id, now).await;
         Ok(access)
@@ -160,7 +161,7 @@ impl KeyCheck {
         let tenant = match tenant.map_err(failed)? {
             Some(tenant) if tenant.status.is_gone() => return Ok(None),
             Some(tenant) => tenant,
-            None if key.tenant == self.home => Tenant::create(self.home.clone(), key.created_at),
+            None if key.tenant == self.home => Tenant::home(self.home.clone(), key.created_at),
             None => return Ok(None),
         };
         // A record that was copied to another id is not sealed for it.

@@ -14,16 +14,13 @@ use peppers::{Peppers, SealState};
 use super::span::record;
 use super::{AppError, Tenants};
 use crate::domain::{
-    ApiKey, ApiToken, CapChanges, Caps, Credential, Grace, Invalid, KeyId, KeyName, KeyTerms,
-    Patch, RequestRate, Scope, Scopes, TenantId, Timestamp,
+    ApiKey, ApiToken, CapChanges, Caps, CountLimits, Counted, Credential, Grace, Invalid, KeyId,
+    KeyName, KeyTerms, Patch, RequestRate, Scope, Scopes, TenantId, Timestamp,
 };
 use crate::ports::{
-    Clock, KeyAdded, KeyStore, ListedKey, Page, PageRequest, SealedCredential, Secrets, StoreError,
+    Addition, Clock, KeyStore, ListedKey, Page, PageRequest, SealedCredential, Secrets, StoreError,
     TenantStore,
 };
-
-/// The most keys of a tenant that are not revoked.
-const MAX_KEYS: u32 = 100;
 
 /// How often a change is tried whose key is changed by others at the same time.
 const TRIES: u32 = 3;
@@ -43,6 +40,8 @@ pub struct Access {
     pub tenant_rate: Option<RequestRate>,
     /// What the tasks of its tenant may use.
     pub tenant_caps: Caps,
+    /// How many agents and keys its tenant may have.
+    pub count_limits: CountLimits,
 }
 
 impl Access {
@@ -124,28 +123,38 @@ impl Keys {
             return Err(not_granted(scope));
         }
         check_limits((terms.rate, terms.caps), caller.limits())?;
-        self.create_key_of(caller.tenant.clone(), terms).await
+        let most = caller.count_limits.most(Counted::Keys);
+        self.create_key_of(caller.tenant.clone(), terms, most).await
     }
 
-    /// Creates a key of this tenant, which exists.
+    /// Creates a key of this tenant, which exists and may have `most` keys.
     pub(super) async fn create_key_of(
         &self,
         tenant: TenantId,
         terms: KeyTerms,
+        most: u32,
     ) -> Result<(ApiKey, ApiToken), AppError> {
         let now = self.clock.now();
         check_terms(&terms, now)?;
         let token = ApiToken::from_random(KeyId::from_random(random()?), random()?);
         let credential = Credential::create(tenant, terms, &token, now);
         let sealed = self.sealed(credential).await?;
-        match self.store.add(&sealed, MAX_KEYS).await? {
-            KeyAdded::Added => {}
-            KeyAdded::Full => return Err(AppError::TooManyKeys(MAX_KEYS)),
+        if let Addition::Full(used) = self.store.add(&sealed, most).await? {
+            return Err(AppError::TooMany {
+                counted: Counted::Keys,
+                most,
+                used,
+            });
         }
         let key = sealed.credential.key;
         record("key_id", key.id.to_string());
         tracing::info!("API key created");
         Ok((key, token))
+    }
+
+    /// How many keys of the tenant are not revoked.
+    pub async fn count_keys(&self, tenant: &TenantId) -> Result<u32, AppError> {
+        Ok(self.store.count(tenant).await?)
     }
 
     /// The keys of the caller's tenant, revoked keys too.

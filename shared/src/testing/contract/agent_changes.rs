@@ -38,7 +38,7 @@ pub(super) const CHECKS: &[Check<Store>] = &[
 
 async fn created(store: &Store) -> Result<AgentHead, StoreError> {
     let head = AgentHead::of(samples::agent(&samples::fresh_tenant()));
-    store.add(&head).await?;
+    store.add(&head, u32::MAX).await?;
     Ok(head)
 }
 
@@ -178,7 +178,7 @@ async fn versions_are_ordered(store: Store) -> Outcome {
 async fn made_up_cursor(store: Store) -> Outcome {
     let first = created(&store).await?;
     let second = AgentHead::of(samples::agent(&first.newest.tenant));
-    store.add(&second).await?;
+    store.add(&second, u32::MAX).await?;
     let (tenant, id) = (&first.newest.tenant, first.newest.id);
     let page = |after| PageRequest { limit: 1, after };
     let of_agents = store.list(tenant, &page(None)).await?.next;

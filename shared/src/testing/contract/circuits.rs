@@ -296,24 +296,25 @@ async fn late_note(circuits: Store) -> Outcome {
 }
 
 async fn many_states(circuits: Store) -> Outcome {
-    let mut keys = Vec::new();
-    for _ in 0..60 {
-        keys.push(HealthKey::Model(fresh_model()?));
+    let (mut keys, mut expected) = (Vec::new(), Vec::new());
+    for number in 0..60 {
+        let model = fresh_model()?;
+        let key = HealthKey::Model(model.clone());
+        let (mut circuit, mut health) = (Circuit::default(), ModelHealth::default());
+        if number % 20 == 1 {
+            circuit = open(&circuit)?;
+            circuits.replace(&model, &circuit, START).await?;
+        }
+        if number % 20 == 2 {
+            let note = answered(1, number);
+            circuits.note(&key, note, START).await?;
+            health.add(note);
+        }
+        keys.push(key);
+        expected.push(ModelState {
+            circuit: Some(circuit),
+            health: Some(health),
+        });
     }
-    let HealthKey::Model(opened) = &keys[57] else {
-        return Err("not a model".into());
-    };
-    let open = open(&Circuit::default())?;
-    circuits.replace(opened, &open, START).await?;
-    circuits.note(&keys[2], answered(1, 900), START).await?;
-    let mut health = ModelHealth::default();
-    health.add(answered(1, 900));
-    let states = |circuit: Circuit, health: ModelHealth| ModelState {
-        circuit: Some(circuit),
-        health: Some(health),
-    };
-    let mut expected = vec![states(Circuit::default(), ModelHealth::default()); keys.len()];
-    expected[2] = states(Circuit::default(), health);
-    expected[57] = states(open, ModelHealth::default());
     eventually(|| async { same(&circuits.states(&keys, START).await?, &expected) }).await
 }

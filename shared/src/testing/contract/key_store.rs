@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Check, Outcome, holds, same};
 use crate::domain::{Caps, KeyTerms, Scopes, TenantId};
-use crate::ports::{KeyAdded, KeyStore, ListedKey, PageRequest, SealedCredential, StoreError};
+use crate::ports::{Addition, KeyStore, ListedKey, PageRequest, SealedCredential, StoreError};
 use crate::testing::samples;
 
 type Store = Arc<dyn KeyStore>;
@@ -101,8 +101,8 @@ async fn foreign_is_none(store: Store) -> Outcome {
 async fn taken_id(store: Store) -> Outcome {
     let tenant = samples::fresh_tenant();
     let key = added(&store, &tenant).await?;
-    same(&store.add(&key, MOST).await?, &KeyAdded::Added)?;
-    same(&store.add(&key, 1).await?, &KeyAdded::Added)?;
+    same(&store.add(&key, MOST).await?, &Addition::Added)?;
+    same(&store.add(&key, 1).await?, &Addition::Added)?;
     let refused = store.add(&changed(&key), MOST).await;
     holds(matches!(refused, Err(StoreError::Conflict)), || {
         format!("{refused:?}")
@@ -118,14 +118,17 @@ async fn keys_are_counted(store: Store) -> Outcome {
         added(&store, &tenant).await?;
     }
     let other = samples::sealed_key(tenant.as_str());
-    same(&store.add(&other, MOST).await?, &KeyAdded::Full)?;
+    same(&store.add(&other, MOST).await?, &Addition::Full(MOST))?;
     same(&store.credential(other.credential.key.id).await?, &None)?;
+    same(&store.count(&tenant).await?, &MOST)?;
     let revoked = revoked(&first);
     store.update(&revoked).await?;
     store.update(&revoked).await?;
-    same(&store.add(&other, MOST).await?, &KeyAdded::Added)?;
+    same(&store.count(&tenant).await?, &(MOST - 1))?;
+    same(&store.count(&samples::fresh_tenant()).await?, &0)?;
+    same(&store.add(&other, MOST).await?, &Addition::Added)?;
     let one_more = samples::sealed_key(tenant.as_str());
-    same(&store.add(&one_more, MOST).await?, &KeyAdded::Full)
+    same(&store.add(&one_more, MOST).await?, &Addition::Full(MOST))
 }
 
 async fn racing_keys(store: Store) -> Outcome {
@@ -146,7 +149,7 @@ async fn racing_keys(store: Store) -> Outcome {
     }
     let results = additions.join_all().await;
     let count = |wanted| results.iter().filter(|result| **result == wanted).count();
-    same(&count(Some(KeyAdded::Added)), &(MOST as usize))?;
+    same(&count(Some(Addition::Added)), &(MOST as usize))?;
     same(&all(&store, &tenant, 10).await?.len(), &(MOST as usize))
 }
 

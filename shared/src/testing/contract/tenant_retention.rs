@@ -205,6 +205,8 @@ async fn all_is_removed(ports: TenantPorts) -> Outcome {
         let agents = ports.agents.list(of, &ALL).await?.entries.len();
         let listed = ports.keys.list(of, &ALL).await?.entries.len();
         let credential = ports.keys.credential(key.credential.key.id).await?;
+        let counted = ports.keys.count(of).await?;
+        same(&usize::try_from(counted)?, &expected)?;
         let found = (agents, listed, usize::from(credential.is_some()));
         same(&found, &(2 * expected, expected, expected))?;
     }

@@ -9,7 +9,7 @@ use crate::domain::{
     Agent, AgentHead, AgentId, AgentVersion, Switch, TenantId, TenantStatus, Timestamp,
 };
 use crate::ports::{
-    AgentOfTask, AgentStore, InlineUse, Kept, Page, PageRequest, StoreError, TaskAgents,
+    Addition, AgentOfTask, AgentStore, InlineUse, Kept, Page, PageRequest, StoreError, TaskAgents,
     UnreadableAgent,
 };
 use crate::testing::faults::Call;
@@ -58,6 +58,10 @@ impl Agents {
         present.filter(move |head| head.newest.tenant == *tenant)
     }
 
+    fn count(&self, tenant: &TenantId) -> u32 {
+        u32::try_from(self.present(tenant).count()).unwrap_or(u32::MAX)
+    }
+
     fn version(&self, tenant: &TenantId, version: AgentVersion) -> Option<&Agent> {
         let agent = self.versions.get(&(version.id, version.version));
         agent.filter(|agent| agent.tenant == *tenant)
@@ -87,19 +91,29 @@ impl TaskAgents for MemoryStore {
 
 #[async_trait]
 impl AgentStore for MemoryStore {
-    async fn add(&self, agent: &AgentHead) -> Result<(), StoreError> {
+    async fn add(&self, agent: &AgentHead, most: u32) -> Result<Addition, StoreError> {
         self.run(|records| {
             let first = &agent.newest;
-            let versions = &mut records.agents.versions;
-            let kept = versions.entry((first.id, first.version));
-            if kept.or_insert_with(|| first.clone()) != first {
-                return Err(StoreError::Conflict);
+            let agents = &mut records.agents;
+            match agents.versions.get(&(first.id, first.version)) {
+                Some(stored) if stored == first => return Ok(Addition::Added),
+                Some(_) => return Err(StoreError::Conflict),
+                None => {}
             }
-            let heads = &mut records.agents.heads;
-            heads.entry(first.id).or_insert_with(|| agent.clone());
-            Ok(())
+            let count = agents.count(&first.tenant);
+            if count >= most {
+                return Ok(Addition::Full(count));
+            }
+            let version = (first.id, first.version);
+            agents.versions.insert(version, first.clone());
+            agents.heads.insert(first.id, agent.clone());
+            Ok(Addition::Added)
         })
         .await
+    }
+
+    async fn count(&self, tenant: &TenantId, _now: Timestamp) -> Result<u32, StoreError> {
+        self.run(|records| Ok(records.agents.count(tenant))).await
     }
 
     async fn keep(&self, agent: &Agent, used: InlineUse) -> Result<Kept, StoreError> {

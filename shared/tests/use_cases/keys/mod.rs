@@ -8,8 +8,8 @@ use shared::app::{
     Tenants,
 };
 use shared::domain::{
-    ApiToken, Caps, Grace, KeyId, KeyTerms, Pepper, RequestRate, Scope, Scopes, TenantId,
-    TenantStatus,
+    ApiToken, Caps, CountLimits, Grace, KeyId, KeyTerms, Pepper, RequestRate, Scope, Scopes,
+    Tenant, TenantId, TenantStatus,
 };
 use shared::ports::{Clock, KeyStore, PageRequest, SealedCredential};
 use shared::testing::{
@@ -64,6 +64,12 @@ impl World {
         .2
     }
 
+    /// Creates a tenant without limits of its own.
+    async fn create_tenant(&self, id: &TenantId) -> Result<Tenant, AppError> {
+        let no_limits = (None, Caps::NONE, CountLimits::default());
+        self.tenants.create_tenant(id.clone(), no_limits).await
+    }
+
     async fn key(&self) -> ApiToken {
         let terms = KeyTerms {
             scopes: Scopes::all(),
@@ -103,6 +109,7 @@ fn operator() -> Access {
         key_rate: None,
         tenant_rate: None,
         tenant_caps: Caps::NONE,
+        count_limits: CountLimits::HIGHEST,
     }
 }
 
@@ -136,6 +143,7 @@ async fn a_key_acts_for_its_tenant_with_its_scopes() {
         key_rate: None,
         tenant_rate: None,
         tenant_caps: Caps::NONE,
+        count_limits: CountLimits::HIGHEST,
     };
     assert_eq!(access, expected);
 }

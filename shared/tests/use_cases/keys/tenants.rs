@@ -46,7 +46,7 @@ async fn a_tenant_touches_no_key_of_another() {
 async fn a_suspended_tenant_is_refused_and_comes_back() {
     let world = World::new();
     let acme = samples::tenant("acme");
-    world.tenants.create_tenant(acme.clone()).await.unwrap();
+    world.create_tenant(&acme).await.unwrap();
     let first = world.tenants.create_key(&acme, samples::key_terms()).await;
     let token = first.unwrap().1;
     let function = world.function();
@@ -90,7 +90,7 @@ async fn a_key_of_a_tenant_without_a_record_is_unknown() {
 #[tokio::test]
 async fn an_id_of_a_tenant_is_taken_once() {
     let world = World::new();
-    let create = async |id: &str| world.tenants.create_tenant(samples::tenant(id)).await;
+    let create = async |id: &str| world.create_tenant(&samples::tenant(id)).await;
     create("acme").await.unwrap();
     world.clock.advance(Duration::from_secs(1));
     for taken in ["acme", "default"] {
@@ -120,7 +120,7 @@ async fn an_id_of_a_tenant_is_taken_once() {
 async fn a_deleted_tenants_keys_are_unknown_and_its_id_is_never_used_again() {
     let world = World::new();
     let acme = samples::tenant("acme");
-    world.tenants.create_tenant(acme.clone()).await.unwrap();
+    world.create_tenant(&acme).await.unwrap();
     let first = world.tenants.create_key(&acme, samples::key_terms()).await;
     let token = first.unwrap().1;
     let function = world.function();
@@ -138,7 +138,7 @@ async fn a_deleted_tenants_keys_are_unknown_and_its_id_is_never_used_again() {
     assert_eq!(outcome(&function, &token).await, "unknown");
     let again = world.tenants.delete_tenant(&acme).await.unwrap();
     assert_eq!(again, tombstone);
-    let refused = world.tenants.create_tenant(acme.clone()).await;
+    let refused = world.create_tenant(&acme).await;
     assert!(
         matches!(refused, Err(AppError::Tenant(TenantRefused::Deleted(_)))),
         "{refused:?}"

@@ -1,6 +1,9 @@
 //! The rules of inline agents: who keeps and who removes them may do so at the same time.
 
-use super::*;
+use super::{
+    Agent, AgentHead, AgentOfTask, AgentPorts, Arc, ArchivedAgent, Outcome, StoreError, Switch,
+    TaskScan, TenantStatus, archived, at, eventually, holds, same, samples,
+};
 use crate::domain::AgentId;
 use crate::ports::{InlineUse, Kept};
 

@@ -2,6 +2,7 @@
 //!
 //! What is due is listed for all tenants, so these checks archive agents in a past of their own.
 
+mod counts;
 mod inline;
 
 use std::sync::Arc;
@@ -57,6 +58,21 @@ pub(super) const CHECKS: &[Check<AgentPorts>] = &[
     ("a task that names an inline agent is found", |k| {
         Box::pin(inline::task_is_found(k))
     }),
+    (
+        "a tenant has at most so many agents, and one that is refused is not stored",
+        |k| Box::pin(counts::agents_are_counted(k)),
+    ),
+    (
+        "an agent that is archived and removed, often and at once, is not counted",
+        |k| Box::pin(counts::archived_are_not_counted(k)),
+    ),
+    ("an inline agent is not counted", |k| {
+        Box::pin(counts::inline_are_not_counted(k))
+    }),
+    (
+        "of concurrent agents only as many are added as there may be",
+        |k| Box::pin(counts::racing_agents(k)),
+    ),
     (
         "the oldest task that names the agent is found, until it is deleted, and then the next",
         |k| Box::pin(tasks_are_found(k)),
