@@ -91,3 +91,43 @@ async fn a_batch_that_breaks_a_rule_submits_nothing() {
     assert_eq!(platform.get("/v1/tasks").await.body["data"], json!([]));
     assert_eq!(platform.queue.sent(), []);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_did_not_begin_in_time_is_not_tried_and_can_be_sent_again() {
+    let platform = Platform::new();
+    let agent = platform.create_agent().await;
+    let task = |number: u32| json!({ "agent_id": agent, "input": "x", "idempotency_key": format!("k{number}") });
+    let tasks: Vec<Value> = (0..30).map(task).collect();
+    let (_, none) = platform.store.content();
+    let time_passes = async {
+        while platform.store.content().1 == none {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(Duration::from_secs(10)).await;
+    };
+    let (cut, ()) = tokio::join!(submit(&platform, &tasks), time_passes);
+    assert_eq!(cut.status, StatusCode::OK, "{}", cut.body);
+    let outcomes = cut.body["data"].as_array().unwrap();
+    let (tried, left): (Vec<_>, Vec<_>) = outcomes
+        .iter()
+        .partition(|outcome| outcome["error"].is_null());
+    assert_eq!(outcomes.len(), 30);
+    assert!((1..30).contains(&tried.len()), "{}", tried.len());
+    for outcome in left {
+        let error = &outcome["error"];
+        let said = (&error["status"], &error["code"]);
+        assert_eq!(said, (&json!(503), &json!("not_tried")));
+    }
+    assert_eq!(platform.queue.sent().len(), tried.len());
+    let tried: Vec<Value> = tried.into_iter().cloned().collect();
+    platform.clock.advance(Duration::from_secs(1));
+    let whole = submit(&platform, &tasks).await;
+    let outcomes = whole.body["data"].as_array().unwrap();
+    assert!(outcomes.iter().all(|outcome| outcome["status"] == "queued"));
+    assert_eq!(
+        outcomes[..tried.len()],
+        tried,
+        "the first are the same tasks"
+    );
+    assert_eq!(platform.queue.sent().len(), 30);
+}
