@@ -276,44 +276,4 @@ fn whole_seconds(delay: Duration) -> i32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_delay_is_rounded_up() {
-        let table = [
-            (Duration::ZERO, 0),
-            (Duration::from_nanos(1), 1),
-            (Duration::from_secs(1), 1),
-            (Duration::from_millis(1_001), 2),
-            (Duration::from_millis(43_199_001), 43_200),
-            (LONGEST_VISIBILITY, 43_200),
-            (Duration::MAX, i32::MAX),
-        ];
-        for (delay, seconds) in table {
-            assert_eq!(whole_seconds(delay), seconds, "{delay:?}");
-        }
-    }
-
-    /// The local AWS drops the trace of a message in a batch, so the suite of the port can't check
-    /// it.
-    #[test]
-    fn an_entry_of_a_batch_has_its_tasks_trace_and_delay() {
-        let trace: TraceHeader =
-            "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
-                .parse()
-                .unwrap();
-        let outgoing = Outgoing {
-            message: crate::testing::samples::message(),
-            trace: Some(trace.clone()),
-            delay: Duration::from_mins(10),
-        };
-        let entry = entry(7, &outgoing, &Span::none()).unwrap();
-        assert_eq!((entry.id(), entry.delay_seconds()), ("7", Some(600)));
-        let tenant = outgoing.message.tenant.as_str();
-        assert_eq!(entry.message_group_id(), Some(tenant));
-        let attributes = entry.message_system_attributes().unwrap();
-        let header = &attributes[&MessageSystemAttributeNameForSends::AwsTraceHeader];
-        assert_eq!(header.string_value(), Some(trace.as_str()));
-    }
-}
+mod tests;
