@@ -15,13 +15,13 @@ use shared::testing::{Faults, ScriptedModel, TokioClock, samples};
 use crate::steps::{ask_human, calculate, calling, world};
 use crate::world::{STEP_RESERVE, World};
 
-/// A model that takes two seconds to answer.
-struct Slow(Arc<ScriptedModel>);
+/// A model that takes so long to answer.
+pub(crate) struct Slow(pub(crate) Arc<ScriptedModel>, pub(crate) Duration);
 
 #[async_trait]
 impl Model for Slow {
     async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        tokio::time::sleep(self.1).await;
         self.0.call(request).await
     }
 }
@@ -129,7 +129,7 @@ async fn a_running_task_parks_after_the_step_that_is_under_way() {
     let world = world(script).await;
     let task = world.submit("hello").await.unwrap().id();
     let runner = Runner {
-        model: Arc::new(Slow(Arc::clone(&world.model))),
+        model: Arc::new(Slow(Arc::clone(&world.model), Duration::from_secs(2))),
         clock: Arc::new(TokioClock::default()),
         times: WorkTimes {
             lease: Duration::from_secs(9),

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::app::{KnownTenants, RunOutcome, Runner, TenantGate};
+use shared::app::{KnownTenants, RunOutcome, Runner, TenantGate, WorkTimes};
 use shared::domain::{SuspendedTasks, TaskStatus, Tenant, TenantStatus, WaitReason};
-use shared::ports::{TaskStore, TenantStore};
-use shared::testing::{Faults, MemoryKeys, MemoryTenants, When, samples};
+use shared::ports::{Clock, TaskStore, TenantStore};
+use shared::testing::{Faults, MemoryKeys, MemoryTenants, TokioClock, When, samples};
 
+use crate::agent_switch::Slow;
+use crate::steps::{calculate, calling, world};
 use crate::tenant_deletion::Tenants;
-use crate::world::{INVOCATION, World};
+use crate::world::{INVOCATION, STEP_RESERVE, World};
 
 /// A worker that knows the world's tenant, which is in this store.
 fn worker(world: &World, tenants: MemoryTenants) -> Runner {
@@ -59,6 +61,57 @@ async fn a_task_waits_while_its_tenant_is_suspended() {
     world.clock.set(wait.until);
     let ended = world.run_by(&worker, task).await.unwrap();
     assert!(matches!(ended, RunOutcome::Ended(_)), "{ended:?}");
+}
+
+/// The worker reads the status with a renewal of its lease, here every few seconds.
+#[tokio::test(start_paused = true)]
+async fn a_step_that_is_under_way_is_recorded_before_the_task_waits() {
+    let world = world([calling([calculate("a", "1+1")])]).await;
+    let tenants = MemoryTenants::default();
+    let clock = Arc::new(TokioClock::default());
+    let plain = world.worker_failing(&Faults::default());
+    let gate = TenantGate::new(
+        Arc::clone(&plain.agents),
+        Arc::new(KnownTenants::new(
+            Arc::new(tenants.clone()),
+            Arc::new(MemoryKeys::default()),
+            Arc::<TokioClock>::clone(&clock),
+        )),
+    );
+    let worker = Runner {
+        model: Arc::new(Slow(Arc::clone(&world.model), Duration::from_secs(40))),
+        agents: Arc::new(gate),
+        clock: Arc::<TokioClock>::clone(&clock),
+        times: WorkTimes {
+            lease: Duration::from_secs(9),
+            step_reserve: STEP_RESERVE,
+        },
+        ..plain
+    };
+    let task = world.submit("hello").await.unwrap().id();
+    let suspend = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        set(&tenants, &world, TenantStatus::Suspended).await;
+    };
+    let (outcome, ()) = tokio::join!(world.run_by(&worker, task), suspend);
+    let RunOutcome::Parked(wait) = outcome.unwrap() else {
+        panic!("it does not wait")
+    };
+    assert_eq!(wait.reason, WaitReason::TenantSuspended);
+    assert_eq!(world.model.requests().len(), 1);
+    let recorded = world.steps(task).await;
+    assert!(!recorded.is_empty(), "no call is dropped");
+    assert_eq!(world.task(task).await.spend().attempts, 1);
+
+    set(&tenants, &world, TenantStatus::Active).await;
+    tokio::time::sleep(wait.until.since(clock.now())).await;
+    world.clock.set(wait.until);
+    let ended = world.run_by(&worker, task).await.unwrap();
+    assert_eq!(ended, RunOutcome::Ended(TaskStatus::Completed));
+    assert_eq!(world.model.requests().len(), 2);
+    let steps = world.steps(task).await;
+    assert_eq!(steps[..recorded.len()], recorded);
+    assert_eq!(steps.len(), 3);
 }
 
 #[tokio::test]
