@@ -189,7 +189,9 @@ impl DynamoAgentStore {
                 Some(moment) => moment,
                 None => fields.moment(CREATED_AT)?,
             };
+            // It is empty if a scan was noted that had scanned nothing.
             let scanned_to = fields.optional(SCANNED_TO, Fields::text)?;
+            let scanned_to = scanned_to.filter(|place| !place.is_empty());
             due.push(ArchivedAgent {
                 tenant,
                 id,
