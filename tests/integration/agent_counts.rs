@@ -63,9 +63,8 @@ async fn agents_without_a_number_are_counted_by_whoever_needs_it_first() {
     assert_eq!(table.store().count(&tenant, START).await.unwrap(), 3);
 
     let (tenant, agent) = uncounted(&table).await;
-    let archived = table
-        .store()
-        .archive(&tenant, agent.newest.id, START, START);
+    let store = table.store();
+    let archived = store.archive(&tenant, agent.newest.id, START, START);
     assert!(archived.await.unwrap());
     assert_eq!(table.store().count(&tenant, START).await.unwrap(), 2);
 

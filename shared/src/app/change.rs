@@ -31,7 +31,8 @@ fn note_stay(task: &Task) {
 /// Logs and counts the end of a task that has ended; of any other it says nothing.
 fn tell_end(task: &Task) {
     let Some(at) = task.finished_at() else { return };
-    let duration = at.since(task.spec().created_at);
+    let spec = task.spec();
+    let duration = at.since(spec.not_before.unwrap_or(spec.created_at));
     let failure = count(task.state());
     metric::TASK_DURATION.note([], duration);
     let (progress, cost) = (task.progress(), task.progress().spend.cost);

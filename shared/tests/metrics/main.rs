@@ -145,6 +145,7 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
     check_circuits().await;
     check_streams().await;
     check_clients_wishes().await;
+    check_begun_later().await;
     check_crowds().await;
 }
 
@@ -246,6 +247,26 @@ async fn check_unwanted_and_late(world: &World) {
         (1, 1),
         "{late:?}: {counted:?}"
     );
+}
+
+/// How long tasks took that begin at a moment of their client's: from then on, and no time if they
+/// end before.
+async fn check_begun_later() {
+    let world = World::new().await;
+    let later = || shared::app::NewTask {
+        not_before: Some(world.now().plus(Duration::from_mins(10))),
+        ..world.new_task(CANARY)
+    };
+    let (tasks, tenant) = (world.tasks(), world.tenant());
+    let unwanted = tasks.submit_task(tenant, later()).await.unwrap();
+    let task = tasks.submit_task(tenant, later()).await.unwrap();
+    world.pass(60);
+    drop(totals());
+    tasks.cancel_task(tenant, unwanted.id()).await.unwrap();
+    assert_eq!(totals()["TaskDuration"], json!([0.0]));
+    world.pass(545);
+    world.run(task.id()).await.unwrap();
+    assert_eq!(totals()["TaskDuration"], json!([5_000.0]));
 }
 
 /// Two tasks that outgrow the room that they have together.

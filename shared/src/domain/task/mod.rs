@@ -118,6 +118,8 @@ pub struct TaskSpec {
     pub metadata: Metadata,
     /// The API key that submitted it; `None` for the deployment's own key, and in old records.
     pub submitted_by: Option<KeyId>,
+    /// When it begins, if its client said so; `None` in old records.
+    pub not_before: Option<Timestamp>,
 }
 
 /// The part of a task that changes. A store reads and writes it whole.

@@ -37,6 +37,7 @@ impl Task {
                 trace: None,
                 metadata: Metadata::default(),
                 submitted_by: None,
+                not_before: None,
             }),
             progress: Progress {
                 revision: 1,
@@ -98,6 +99,7 @@ impl Task {
         let reason = WaitReason::NotBefore;
         let parked = Event::Parked { reason, until };
         self.progress.history.push(Change::new(now, parked));
+        self.spec.not_before = Some(until);
         self.progress.deadline = until.plus(self.progress.limits.timeout());
         self.progress.state = self.waiting(Wait { until, reason }, now);
         self

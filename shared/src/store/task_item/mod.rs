@@ -67,6 +67,7 @@ const CACHE_MAX_AGE: &str = "cache_max_age_seconds";
 const TRACE: &str = "trace";
 pub(super) const METADATA: &str = "metadata";
 pub(super) const SUBMITTED_BY: &str = "submitted_by";
+const NOT_BEFORE: &str = "not_before";
 const PARKINGS: &str = "parkings";
 const OUTAGES: &str = "outages";
 const RATE_LIMITS: &str = "rate_limits";
@@ -188,6 +189,7 @@ pub(super) fn write(task: &Task, content: Option<&Blob>) -> Item {
         trace,
         metadata,
         submitted_by,
+        not_before,
     } = task.spec();
     let input = input.as_ref().map_or("", TaskInput::as_str);
     let (version, input) = if is_apart(input) {
@@ -214,6 +216,7 @@ pub(super) fn write(task: &Task, content: Option<&Blob>) -> Item {
         attributes.push((METADATA, items::texts(metadata.pairs())));
     }
     attributes.extend(submitted_by.map(|key| (SUBMITTED_BY, text(key.to_string()))));
+    attributes.extend(not_before.map(|begin| (NOT_BEFORE, moment(begin))));
     attributes.extend(progress(task, content));
     items::versioned(version, keys::task(*id), attributes)
 }

@@ -7,9 +7,9 @@ use super::{
     CANCEL_REQUESTED, CONTENT, CONVERSATION_BYTES, CONVERSATION_STEPS, CREATED_AT, DEADLINE,
     EXPIRES_AT, FAILED_ATTEMPTS, FAILURE_CODE, FAILURE_MESSAGE, FENCE, FailureContent, HISTORY,
     HISTORY_FIRST, HOPS, INPUT, INPUT_BYTES, LEASE_EXPIRES_AT, LEASE_WORKER, LIMIT, LIMITS,
-    METADATA, ORIGIN, OUTAGES, OUTPUT_TEXT, PARKINGS, RATE_LIMITS, RESEND_AT, REVISION, SENDS,
-    SETBACKS, SINCE, SPEND, STATUS, STEPS, STOP_REASON, SUBMITTED_BY, TRACE, TURNS, UPDATED_AT,
-    VERSION, WAIT_UNTIL,
+    METADATA, NOT_BEFORE, ORIGIN, OUTAGES, OUTPUT_TEXT, PARKINGS, RATE_LIMITS, RESEND_AT, REVISION,
+    SENDS, SETBACKS, SINCE, SPEND, STATUS, STEPS, STOP_REASON, SUBMITTED_BY, TRACE, TURNS,
+    UPDATED_AT, VERSION, WAIT_UNTIL,
 };
 use crate::domain::task::{Progress, TaskSpec};
 use crate::domain::{
@@ -172,6 +172,7 @@ pub(in crate::store) fn read(item: &Item, content: Option<Vec<u8>>) -> Result<Ta
         trace: fields.optional(TRACE, Fields::parsed)?,
         metadata: metadata(&fields)?,
         submitted_by: fields.optional(SUBMITTED_BY, Fields::parsed)?,
+        not_before: fields.optional(NOT_BEFORE, Fields::moment)?,
     };
     let progress = Progress {
         revision: fields.number(REVISION)?,

@@ -15,6 +15,7 @@ use crate::testing::samples::{self, after, lease_until};
 /// A task in each state.
 fn histories() -> Vec<Task> {
     let queued = samples::task(&samples::agent(&samples::tenant("acme")), after(0));
+    let later = queued.clone().not_before(after(600));
     let mut running = queued.clone();
     running.claim(lease_until(after(60)), after(1)).unwrap();
     let (mut completed, mut failed, mut timed_out) =
@@ -50,7 +51,8 @@ fn histories() -> Vec<Task> {
     failed.fail(1, samples::failure(), after(2)).unwrap();
     timed_out.settle_overdue(after(1_800)).unwrap();
     vec![
-        queued, running, waiting, completed, failed, timed_out, asking, paused, canceled, to_cancel,
+        queued, running, waiting, completed, failed, timed_out, asking, paused, canceled,
+        to_cancel, later,
     ]
 }
 
