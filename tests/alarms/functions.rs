@@ -96,6 +96,7 @@ impl Ports {
             store: self.store(),
             journal: self.store(),
             queue: Arc::new(self.queue.clone()),
+            providers: Provider::ALL.to_vec(),
             clock: self.time(),
         };
         let secrets: Arc<dyn Secrets> = Arc::<Secretive>::clone(secrets);

@@ -14,7 +14,8 @@ use tests::LocalAws;
 use crate::cost::{check_calls, new_task};
 
 /// A change reads the agent and writes it; a new version is written with it. A submission reads the
-/// agent, and one version more if it chooses another than the newest.
+/// agent, and one version more if it chooses another than the newest. One with an inline agent reads it,
+/// and writes it if it is new.
 #[tokio::test]
 async fn a_change_of_an_agent_costs_a_read_and_a_write() {
     let aws = LocalAws::from_env().await;
@@ -33,6 +34,7 @@ async fn a_change_of_an_agent_costs_a_read_and_a_write() {
         store: Arc::new(DynamoTaskStore::new(aws.dynamodb(), table.as_str())),
         journal: Arc::new(DynamoJournal::new(aws.dynamodb(), table.as_str())),
         queue: Arc::new(SqsTaskQueue::new(aws.sqs(), queue_url.as_str())),
+        providers: Provider::ALL.to_vec(),
         clock: clock(),
     };
     let agent = samples::agent(&samples::fresh_tenant());
@@ -65,6 +67,20 @@ async fn a_change_of_an_agent_costs_a_read_and_a_write() {
     check_calls(calls, [("TransactWriteItems", 1)]);
     store().create(&samples::agent(tenant)).await.unwrap();
     check_calls(calls, [("TransactWriteItems", 1)]);
+
+    let definition = AgentDraft {
+        config: samples::agent_config("inline", ""),
+        unlisted: vec![Unlisted::Refused],
+        switch: Switch::Enabled,
+    };
+    let inline = || NewTask::inline(tenant, definition.clone(), samples::input("hello"));
+    tasks.submit_task(tenant, inline()).await.unwrap();
+    check_calls(calls, [("GetItem", 1), ("PutItem", 2), ("SendMessage", 1)]);
+    tasks.submit_task(tenant, inline()).await.unwrap();
+    check_calls(calls, [("GetItem", 1), ("PutItem", 1), ("SendMessage", 1)]);
+    let by_id = new_task(inline().agent, "k2");
+    tasks.submit_task(tenant, by_id).await.unwrap();
+    check_calls(calls, [("GetItem", 2), ("PutItem", 1), ("SendMessage", 1)]);
 
     aws.delete_table(&table).await;
     aws.delete_queue(&queue_url).await;

@@ -198,6 +198,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
         store: store(),
         journal: journal(),
         queue: Arc::<SqsTaskQueue>::clone(&queue),
+        providers: Provider::ALL.to_vec(),
         clock: clock(),
     };
     let model = Arc::new(ScriptedModel::default());

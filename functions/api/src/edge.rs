@@ -40,10 +40,15 @@ const SAFETY: [(HeaderName, HeaderValue); 3] = [
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Runbook(pub(crate) Option<Arc<str>>);
 
-/// The routes that accept tasks: one, one with a wait for its end, and many.
+/// The route that accepts a task without a wait.
 const SUBMIT: &str = "/v1/tasks";
-const EXECUTE: &str = "/v1/agents/{id}/execute";
-const BATCH: &str = "/v1/tasks/batch";
+/// All routes that accept tasks.
+const SUBMISSIONS: [&str; 4] = [
+    SUBMIT,
+    "/v1/tasks/batch",
+    "/v1/agents/execute",
+    "/v1/agents/{id}/execute",
+];
 
 /// Frames a request: answers under its id, logs one line, and turns a panic into the usual problem
 /// document.
@@ -129,7 +134,7 @@ fn count(method: &Method, route: &str, status: StatusCode, took: Duration) {
     if method == Method::POST && route == SUBMIT {
         metric::SUBMIT_LATENCY.note([], took);
     }
-    if method == Method::POST && [SUBMIT, EXECUTE, BATCH].contains(&route) {
+    if method == Method::POST && SUBMISSIONS.contains(&route) {
         metric::SUBMIT_FAILURES.add([], u64::from(status.is_server_error()));
     }
 }

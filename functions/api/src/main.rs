@@ -45,65 +45,73 @@ async fn connect(config: Config) -> Api {
     let store = Arc::new(DynamoTaskStore::new(table.clone(), &config.state_table));
     let queue = Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url));
     let agents = || Arc::new(DynamoAgentStore::new(table.clone(), &config.state_table));
-    let secrets = Arc::new(SecretsManager::new(
-        secrets_manager(&sdk),
-        Arc::new(SystemClock),
-    ));
+    let clock = || Arc::new(SystemClock);
+    let secrets = Arc::new(SecretsManager::new(secrets_manager(&sdk), clock()));
     let tasks = Tasks {
         agents: agents(),
         store: Arc::<DynamoTaskStore>::clone(&store),
         journal: Arc::new(DynamoJournal::new(table.clone(), &config.state_table)),
         queue: Arc::<SqsTaskQueue>::clone(&queue),
-        clock: Arc::new(SystemClock),
+        providers: config.providers.clone(),
+        clock: clock(),
     };
     let counts = DynamoRequestCounts::new(table.clone(), &config.ephemeral_table);
     let circuits = DynamoCircuits::new(table.clone(), &config.ephemeral_table);
     let usage = DynamoUsage::new(table.clone(), &config.state_table);
     let wait_slots = DynamoSlots::of_waits(table.clone(), &config.ephemeral_table);
-    let home = TenantId::home();
     let ports = KeyPorts {
         keys: Arc::new(DynamoKeyStore::new(table.clone(), &config.state_table)),
         tenants: Arc::new(DynamoTenantStore::new(table.clone(), &config.state_table)),
         secrets: Arc::<SecretsManager>::clone(&secrets),
         pepper_secret: config.api_key_pepper_secret,
-        home: home.clone(),
-        clock: Arc::new(SystemClock),
+        home: TenantId::home(),
+        clock: clock(),
     };
     let (keys, tenants, check) = ports.use_cases();
-    let deployment_key =
-        DeploymentKey::new(secrets, config.api_key_secret, config.api_key_grace, home);
-    let dependencies: Vec<(_, Arc<dyn Dependency>)> = vec![
-        ("the state table", store),
-        ("the task queue", queue),
-        ("the API key's secret", Arc::new(deployment_key.clone())),
-    ];
+    let deployment_key = DeploymentKey::new(
+        secrets,
+        config.api_key_secret,
+        config.api_key_grace,
+        TenantId::home(),
+    );
+    let key = Arc::new(deployment_key.clone());
     Api {
         agents: Agents {
             store: agents(),
             retention: agents(),
             providers: config.providers.clone(),
-            clock: Arc::new(SystemClock),
+            clock: clock(),
         },
         waits: Waits::new(tasks.clone(), Arc::new(wait_slots), config.tenant_max_waits),
         tasks,
-        readiness: Arc::new(Readiness::new(dependencies, Arc::new(SystemClock))),
+        readiness: Arc::new(readiness(store, queue, key)),
         keys,
         tenants,
-        providers: ProviderReports::new(
-            Arc::new(circuits),
-            config.providers,
-            Arc::new(SystemClock),
-        ),
+        providers: ProviderReports::new(Arc::new(circuits), config.providers, clock()),
         usage: UsageReports::new(Arc::new(usage)),
         auth: Auth {
             deployment_key,
             keys: Arc::new(check),
-            rates: RequestRates::new(Arc::new(counts), Arc::new(SystemClock)),
+            rates: RequestRates::new(Arc::new(counts), clock()),
         },
         version: VERSION,
         runbook_url: config.runbook_url,
         origins: config.origins,
     }
+}
+
+/// Whether what each request needs is there.
+fn readiness(
+    store: Arc<DynamoTaskStore>,
+    queue: Arc<SqsTaskQueue>,
+    key: Arc<DeploymentKey>,
+) -> Readiness {
+    let dependencies: Vec<(_, Arc<dyn Dependency>)> = vec![
+        ("the state table", store),
+        ("the task queue", queue),
+        ("the API key's secret", key),
+    ];
+    Readiness::new(dependencies, Arc::new(SystemClock))
 }
 
 /// Handles one request as one invocation for the telemetry, which must know when Lambda kills it.

@@ -47,6 +47,7 @@ pub(crate) fn with_key<R: Routes>(routes: R) -> R {
         agents::patch_agent
         agents::archive_agent
         execute::execute_agent
+        execute::execute_task
         versions::list_versions
         versions::find_version
         aliases::list_aliases

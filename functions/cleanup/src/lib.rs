@@ -166,10 +166,10 @@ impl Cleanup {
         Ok(())
     }
 
-    /// Removes the archived agents that no task names, in the time that is left after that.
+    /// Removes the archived and inline agents that no task names, in the time that is left after that.
     async fn purge_agents(&self, until: Timestamp) -> Result<(), StoreError> {
         let purged = self.agents.purge(until).await.inspect_err(|error| {
-            tracing::error!(error = %Causes(error), "removal of archived agents aborted: store error");
+            tracing::error!(error = %Causes(error), "removal of agents aborted: store error");
         })?;
         if purged != AgentPurgeSummary::default() {
             let AgentPurgeSummary {
@@ -183,7 +183,7 @@ impl Cleanup {
                 named,
                 failed,
                 unfinished,
-                "archived agents checked"
+                "archived and inline agents checked"
             );
         }
         Ok(())

@@ -25,6 +25,16 @@ async fn main() -> Result<(), Error> {
     telemetry::start(Service::new("cleanup", env!("VERSION")), &environment);
     let config =
         Config::read(&environment).inspect_err(|error| error.log("cleanup", &environment))?;
+    let cleanup = connect(config).await;
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| {
+        let left = Timestamp::from_millis(event.context.deadline).since(SystemClock.now());
+        telemetry::invocation(left, cleanup.handle(event))
+    }))
+    .await
+}
+
+/// The watchdog over AWS.
+async fn connect(config: Config) -> Cleanup {
     let sdk = sdk_config().await;
     let tasks = Arc::new(DynamoTaskStore::new(dynamodb(&sdk), &config.state_table));
     let agents = DynamoAgentStore::new(dynamodb(&sdk), &config.state_table);
@@ -65,7 +75,7 @@ async fn main() -> Result<(), Error> {
         retention,
         clock: Arc::new(SystemClock),
     };
-    let cleanup = Cleanup {
+    Cleanup {
         sweeper,
         purger,
         agents,
@@ -76,10 +86,5 @@ async fn main() -> Result<(), Error> {
             clock: Arc::new(SystemClock),
         },
         task_queue_url: config.task_queue_url,
-    };
-    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| {
-        let left = Timestamp::from_millis(event.context.deadline).since(SystemClock.now());
-        telemetry::invocation(left, cleanup.handle(event))
-    }))
-    .await
+    }
 }

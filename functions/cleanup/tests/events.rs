@@ -237,7 +237,10 @@ async fn the_schedule_removes_archived_agents_that_no_task_names() {
     assert_eq!(left(&free).await, None);
     assert_eq!(left(&named).await, Some(named.clone()));
     let log = heard.text();
-    for told in ["archived agent removed", "archived agents checked"] {
+    for told in [
+        "agent removed; no task names it",
+        "archived and inline agents checked",
+    ] {
         assert_eq!(log.matches(told).count(), 1, "{log}");
     }
 }

@@ -34,8 +34,25 @@ async fn an_overdue_task_that_cannot_be_changed_is_counted() {
         TaskStore::create(&store, &task).await.unwrap();
     }
     faults.fail_at_nth(Call::Update, 1, When::Before);
-    let tasks = Arc::new(store.with_faults(faults));
     let clock = Arc::new(ManualClock::at(samples::after(60)));
+    let mut context = Context::default();
+    context.deadline = clock.now().plus(Duration::from_mins(1)).as_millis();
+    let cleanup = cleanup(Arc::new(store.with_faults(faults)), clock);
+    cleanup
+        .handle(LambdaEvent::new(Value::Null, context))
+        .await
+        .unwrap();
+
+    let mut written = Vec::new();
+    write_metrics(&mut written).unwrap();
+    let counted: Value = serde_json::from_slice(&written).unwrap();
+    let counts =
+        ["OverdueTasks", "MessagesResent", "SweepFailures"].map(|name| counted[name].as_u64());
+    assert_eq!(counts, [Some(2), Some(1), Some(1)], "{counted}");
+}
+
+/// The watchdog over this store.
+fn cleanup(tasks: Arc<MemoryStore>, clock: Arc<ManualClock>) -> Cleanup {
     let sweeper = Sweeper {
         tasks: Arc::<MemoryStore>::clone(&tasks),
         journal: Arc::<MemoryStore>::clone(&tasks),
@@ -47,8 +64,6 @@ async fn an_overdue_task_that_cannot_be_changed_is_counted() {
         keep_for: None,
         clock: Arc::<ManualClock>::clone(&clock),
     };
-    let mut context = Context::default();
-    context.deadline = clock.now().plus(Duration::from_mins(1)).as_millis();
     let agents = AgentPurger {
         retention: Arc::<MemoryStore>::clone(&tasks),
         clock: Arc::<ManualClock>::clone(&clock),
@@ -61,7 +76,6 @@ async fn an_overdue_task_that_cannot_be_changed_is_counted() {
         clock: Arc::<ManualClock>::clone(&clock),
         ended: Mutex::default(),
     };
-
     let tenants = TenantWalker {
         tenants: Arc::new(MemoryTenantRetention::default()),
         tasks: Arc::<MemoryStore>::clone(&tasks),
@@ -69,7 +83,7 @@ async fn an_overdue_task_that_cannot_be_changed_is_counted() {
         retention: Arc::<MemoryStore>::clone(&tasks),
         clock: Arc::<ManualClock>::clone(&clock),
     };
-    let cleanup = Cleanup {
+    Cleanup {
         sweeper,
         purger,
         agents,
@@ -77,16 +91,5 @@ async fn an_overdue_task_that_cannot_be_changed_is_counted() {
         tenants,
         undelivered: DeadLetterHandler { tasks, clock },
         task_queue_url: String::new(),
-    };
-    cleanup
-        .handle(LambdaEvent::new(Value::Null, context))
-        .await
-        .unwrap();
-
-    let mut written = Vec::new();
-    write_metrics(&mut written).unwrap();
-    let counted: Value = serde_json::from_slice(&written).unwrap();
-    let counts =
-        ["OverdueTasks", "MessagesResent", "SweepFailures"].map(|name| counted[name].as_u64());
-    assert_eq!(counts, [Some(2), Some(1), Some(1)], "{counted}");
+    }
 }

@@ -34,17 +34,26 @@ async fn run() -> Result<(), Error> {
     telemetry::start(Service::new("executor", env!("VERSION")), &environment);
     let config =
         Config::read(&environment).inspect_err(|error| error.log("executor", &environment))?;
+    let executor = connect(config).await?;
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
+        let executor = executor.clone();
+        let left = Timestamp::from_millis(event.context.deadline).since(SystemClock.now());
+        async move { telemetry::invocation(left, executor.handle(event)).await }
+    }))
+    .await
+}
+
+/// The executor over AWS and the model providers.
+async fn connect(config: Config) -> Result<Executor, Error> {
+    let clock = || Arc::new(SystemClock);
     let sdk = sdk_config_beside_others().await;
     let table = dynamodb(&sdk);
-    let secrets: Arc<dyn Secrets> = Arc::new(SecretsManager::new(
-        secrets_manager(&sdk),
-        Arc::new(SystemClock),
-    ));
+    let secrets: Arc<dyn Secrets> = Arc::new(SecretsManager::new(secrets_manager(&sdk), clock()));
     let queue = Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url));
     let tenants = Arc::new(KnownTenants::new(
         Arc::new(DynamoTenantStore::new(table.clone(), &config.state_table)),
         Arc::new(DynamoKeyStore::new(table.clone(), &config.state_table)),
-        Arc::new(SystemClock),
+        clock(),
     ));
     let own_caps: Arc<dyn TaskCaps> = Arc::<KnownTenants>::clone(&tenants);
     let layers = Layers {
@@ -59,7 +68,7 @@ async fn run() -> Result<(), Error> {
             daily: config.daily_caps,
             own: Arc::clone(&own_caps),
         },
-        clock: Arc::new(SystemClock),
+        clock: clock(),
     };
     let slots = DynamoSlots::new(table.clone(), &config.ephemeral_table);
     let runner = Runner {
@@ -76,8 +85,8 @@ async fn run() -> Result<(), Error> {
             config.upstreams.providers(&secrets),
             layers,
         ),
-        tools: Arc::new(BuiltinTools::new(Arc::new(SystemClock)).inspect_err(log_failure)?),
-        clock: Arc::new(SystemClock),
+        tools: Arc::new(BuiltinTools::new(clock()).inspect_err(log_failure)?),
+        clock: clock(),
         cache: config.cache,
         times: config.times,
         slots: Some(TaskSlots::new(
@@ -88,16 +97,10 @@ async fn run() -> Result<(), Error> {
         )),
         room: Room::of_function(config.memory_mb),
     };
-    let executor = Executor {
+    Ok(Executor {
         runner: Arc::new(runner),
         queue,
-    };
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
-        let executor = executor.clone();
-        let left = Timestamp::from_millis(event.context.deadline).since(SystemClock.now());
-        async move { telemetry::invocation(left, executor.handle(event)).await }
-    }))
-    .await
+    })
 }
 
 /// Logs what keeps the function from starting.

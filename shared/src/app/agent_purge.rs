@@ -1,10 +1,12 @@
-//! Removing archived agents once no task names them.
+//! Removing archived and inline agents once no task names them.
 //!
 //! An archived agent takes no more tasks. A submission that read it before may still write its
 //! task; so the first scan begins once every such submission has ended. A scan goes through the
 //! tenant's tasks from the agent's creation on, oldest first. Where it finds a task that names the
 //! agent, it waits until that task is deleted. What it has passed never names the agent again, so
-//! that all scans together read each task once. Safe to run twice and at the same time.
+//! that all scans together read each task once. For an inline agent, its last noted use stands for the
+//! moment of the archiving, and it is removed only if no later use is noted. Safe to run twice and at
+//! the same time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +44,7 @@ pub struct AgentPurgeSummary {
     pub unfinished: bool,
 }
 
-/// Removes archived agents.
+/// Removes archived and inline agents.
 pub struct AgentPurger {
     /// The part of the store that archives and removes agents.
     pub retention: Arc<dyn AgentRetention>,
@@ -51,7 +53,7 @@ pub struct AgentPurger {
 }
 
 impl AgentPurger {
-    /// Removes archived agents that no task names, until none is due or `until` has come.
+    /// Removes archived and inline agents that no task names, until none is due or `until` has come.
     pub async fn purge(&self, until: Timestamp) -> Result<AgentPurgeSummary, StoreError> {
         let mut summary = AgentPurgeSummary::default();
         let due = self.retention.due_agents(self.clock.now(), PAGE).await?;
@@ -66,11 +68,11 @@ impl AgentPurger {
                 Ok(TaskScan::Clear) => summary.deleted += 1,
                 Ok(TaskScan::Found { .. }) => summary.named += 1,
                 Ok(TaskScan::Unfinished { .. }) => summary.unfinished = true,
-                // Another round was faster.
+                // Another round was faster, or an inline agent was used again.
                 Err(StoreError::Conflict) => {}
                 Err(error) => {
                     log.in_scope(
-                        || tracing::error!(error = %Causes(&error), "archived agent can't be removed"),
+                        || tracing::error!(error = %Causes(&error), "agent can't be removed"),
                     );
                     summary.failed += 1;
                 }
@@ -84,13 +86,13 @@ impl AgentPurger {
         match &scan {
             TaskScan::Clear => {
                 self.retention.remove(&agent).await?;
-                tracing::info!("archived agent removed");
+                tracing::info!("agent removed; no task names it");
                 metric::AGENTS_DELETED.add([], 1);
             }
             TaskScan::Found { task, .. } => {
                 let due_at = self.clock.now().plus(STILL_NAMED);
                 self.retention.note_scan(&agent, due_at).await?;
-                tracing::debug!(task_id = %task, "archived agent is still named by a task");
+                tracing::debug!(task_id = %task, "agent is still named by a task");
             }
             TaskScan::Unfinished { .. } => {
                 self.retention.note_scan(&agent, self.clock.now()).await?;

@@ -7,31 +7,18 @@ use std::sync::Arc;
 
 use super::agent_purge::LONGEST_SUBMISSION;
 use super::span::record;
-use super::{Access, AppError};
+use super::{Access, AgentDraft, AppError};
 use crate::domain::{
-    Agent, AgentConfig, AgentHead, AgentId, AgentVersion, AliasName, AliasRefused, AliasSet,
-    Causes, Counted, Invalid, Provider, Switch, TenantId, Unlisted,
+    Agent, AgentHead, AgentId, AgentVersion, AliasName, AliasRefused, AliasSet, Causes, Counted,
+    Provider, Switch, TenantId,
 };
-use crate::policy::admission::{Admission, CompatibleServer, output_refusals};
 use crate::policy::catalog::Catalog;
-use crate::policy::schemas;
 use crate::ports::{
     Addition, AgentRetention, AgentStore, Clock, Page, PageRequest, StoreError, UnreadableAgent,
 };
 
 /// How often a change is tried. Each failure means that another writer changed the agent.
 const MOST_TRIES: usize = 8;
-
-/// An agent as its client wants it, in the right form; its models are not checked yet.
-#[derive(Debug, Clone)]
-pub struct AgentDraft {
-    /// What it does.
-    pub config: AgentConfig,
-    /// For each model of its chain, whether it may be unknown to the price table.
-    pub unlisted: Vec<Unlisted>,
-    /// Whether it works.
-    pub switch: Switch,
-}
 
 /// The use cases on agents.
 #[derive(Clone)]
@@ -115,8 +102,13 @@ impl Agents {
     }
 
     /// Archives the agent: it takes no more tasks and is in no list. Its tasks continue, and keep
-    /// their versions as long as they are stored. Archiving it twice is no error.
+    /// their versions as long as they are stored. Archiving it twice is no error. No inline agent can
+    /// be archived.
     pub async fn archive_agent(&self, tenant: &TenantId, id: AgentId) -> Result<(), AppError> {
+        if id.is_inline() {
+            self.find_agent(tenant, id).await?;
+            return Err(AppError::InlineAgent(id));
+        }
         let now = self.clock.now();
         let due_at = now.plus(LONGEST_SUBMISSION);
         if !self.retention.archive(tenant, id, now, due_at).await? {
@@ -226,8 +218,13 @@ impl Agents {
         Catalog::at(self.clock.now())
     }
 
+    fn admit(&self, draft: &AgentDraft) -> Result<(), AppError> {
+        let admitted = draft.admit(&self.providers, self.clock.now());
+        admitted.map_err(AppError::Invalid)
+    }
+
     /// Changes the agent and stores it, unless nothing changed. Begins again if another writer
-    /// changed it in between.
+    /// changed it in between. No inline agent can be changed.
     async fn change<T, E: From<AppError>>(
         &self,
         tenant: &TenantId,
@@ -236,6 +233,9 @@ impl Agents {
     ) -> Result<(AgentHead, T), E> {
         for _ in 0..MOST_TRIES {
             let before = self.find_agent(tenant, id).await?;
+            if id.is_inline() {
+                return Err(AppError::InlineAgent(id).into());
+            }
             let mut after = before.clone();
             let outcome = change(&mut after)?;
             if after == before {
@@ -250,47 +250,6 @@ impl Agents {
         }
         Err(AppError::from(StoreError::Conflict).into())
     }
-
-    /// Every rule of the chain's models and providers that the draft breaks. Somebody must serve each
-    /// model, it must be known unless its owner allows otherwise, have a price where a cap needs
-    /// one, and take its settings; and its provider must take the tools and limits, as far as they
-    /// can't be repaired without a change of meaning.
-    fn admit(&self, draft: &AgentDraft) -> Result<(), AppError> {
-        let (config, now) = (&draft.config, self.clock.now());
-        let compatible_server = if self.providers.contains(&Provider::OpenAiCompatible) {
-            CompatibleServer::Present
-        } else {
-            CompatibleServer::Absent
-        };
-        let admission = Admission {
-            now,
-            max_cost_micro_usd: config.limits.max_cost_micro_usd(),
-            compatible_server,
-        };
-        let mut refused = Vec::new();
-        for (place, (choice, unlisted)) in config.models.iter().zip(&draft.unlisted).enumerate() {
-            let of_model = admission.refusals(choice, *unlisted);
-            refused.extend(below(&format!("/models/{place}"), of_model));
-        }
-        let max_output_tokens = config.limits.max_output_tokens();
-        refused.extend(output_refusals(&config.models, max_output_tokens, now));
-        for (place, tool) in config.tools.iter().enumerate() {
-            let of_tool = schemas::refusals(tool.input_schema.as_value(), &config.models);
-            refused.extend(below(&format!("/tools/{place}/input_schema"), of_tool));
-        }
-        if refused.is_empty() {
-            Ok(())
-        } else {
-            Err(AppError::Invalid(refused))
-        }
-    }
-}
-
-/// Broken rules of the value at `place`, at pointers from the root.
-fn below(place: &str, refused: Vec<Invalid>) -> impl Iterator<Item = Invalid> {
-    refused
-        .into_iter()
-        .map(move |Invalid { field, reason }| Invalid::new(format!("{place}{field}"), reason))
 }
 
 fn unknown(id: AgentId) -> AppError {

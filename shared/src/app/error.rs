@@ -30,6 +30,9 @@ pub enum AppError {
     /// The agent is disabled, so it accepts no tasks.
     #[error("agent {0} is disabled")]
     AgentDisabled(AgentId),
+    /// The agent is an inline agent, which no client changes.
+    #[error("agent {0} is an inline agent")]
+    InlineAgent(AgentId),
     /// The agent has as many aliases as an agent may have.
     #[error("the agent has too many aliases")]
     TooManyAliases,

@@ -24,8 +24,8 @@ pub struct KnownTenants {
     tenants: Arc<dyn TenantStore>,
     keys: Arc<dyn KeyStore>,
     clock: Arc<dyn Clock>,
-    known_tenants: Mutex<HashMap<TenantId, (KnownTenant, Timestamp)>>,
-    known_keys: Mutex<HashMap<KeyId, (Caps, Timestamp)>>,
+    statuses: Mutex<HashMap<TenantId, (KnownTenant, Timestamp)>>,
+    caps_of_keys: Mutex<HashMap<KeyId, (Caps, Timestamp)>>,
 }
 
 /// What is known of a tenant.
@@ -46,8 +46,8 @@ impl KnownTenants {
             tenants,
             keys,
             clock,
-            known_tenants: Mutex::default(),
-            known_keys: Mutex::default(),
+            statuses: Mutex::default(),
+            caps_of_keys: Mutex::default(),
         }
     }
 
@@ -61,7 +61,7 @@ impl KnownTenants {
             );
             Ok(KnownTenant { status, caps })
         };
-        self.known(&self.known_tenants, id.clone(), read).await
+        self.known(&self.statuses, id.clone(), read).await
     }
 
     async fn caps_of_key(&self, tenant: &TenantId, key: KeyId) -> Result<Caps, StoreError> {
@@ -69,7 +69,7 @@ impl KnownTenants {
             let found = self.keys.key(tenant, key).await?;
             Ok(found.map_or_else(Caps::default, |found| found.key.terms.caps))
         };
-        self.known(&self.known_keys, key, read).await
+        self.known(&self.caps_of_keys, key, read).await
     }
 
     /// What is remembered under the id if it is fresh, or else what `read` reads.

@@ -3,6 +3,7 @@
 //! Each is a small type that holds the ports it needs. A use case decides about an error and logs
 //! it once. The functions translate errors to HTTP responses and batch results.
 
+mod agent_draft;
 mod agent_purge;
 mod agents;
 mod answers;
@@ -11,6 +12,7 @@ mod dead_letter;
 mod dead_letters;
 mod error;
 mod history;
+mod inline_agents;
 mod keys;
 mod known_tenants;
 mod lifecycle;
@@ -37,8 +39,9 @@ mod usage;
 mod usage_check;
 mod waits;
 
+pub use agent_draft::AgentDraft;
 pub use agent_purge::{AgentPurgeSummary, AgentPurger};
-pub use agents::{AgentDraft, Agents};
+pub use agents::Agents;
 pub use answers::ToolAnswer;
 pub use dead_letter::{DeadLetterHandler, DeadLetterOutcome};
 pub use error::{AppError, TenantRefused};

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::AppError;
 use super::send::send_outgoing;
 use super::span::record;
+use super::{AgentDraft, AppError};
 use crate::domain::{
     Agent, AgentHead, AgentId, AgentVersion, AliasName, CacheUse, Invalid, KeyId, LimitBound,
-    LimitChanges, Limits, Metadata, ModelChoice, Scope, Switch, Task, TaskId, TaskInput, TenantId,
-    Timestamp, TraceHeader, Usage, whole_millis,
+    LimitChanges, Limits, Metadata, ModelChoice, Provider, Scope, Switch, Task, TaskId, TaskInput,
+    TenantId, Timestamp, TraceHeader, Usage, whole_millis,
 };
 use crate::metric;
 use crate::policy::PriceTable;
@@ -67,6 +67,8 @@ pub struct NewTask {
     pub agent: AgentId,
     /// The version of the agent that it runs.
     pub version: VersionChoice,
+    /// What the agent does, if the submission defines it: see [`NewTask::inline`].
+    pub definition: Option<Box<AgentDraft>>,
     /// What to work on.
     pub input: TaskInput,
     /// How it uses the response cache.
@@ -91,6 +93,7 @@ impl NewTask {
         Self {
             agent,
             version: VersionChoice::Newest,
+            definition: None,
             input,
             cache_use: CacheUse::default(),
             limits: LimitChanges::default(),
@@ -131,6 +134,8 @@ pub struct Tasks {
     pub journal: Arc<dyn Journal>,
     /// The queue for the tasks' messages.
     pub queue: Arc<dyn TaskQueue>,
+    /// The providers that this deployment can call.
+    pub providers: Vec<Provider>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -204,6 +209,20 @@ impl Tasks {
         if let Some(moment) = new.not_before {
             check_beginning(moment, now)?;
         }
+        let agent = match &new.definition {
+            Some(definition) => self.inline_agent(tenant, new.agent, definition)?,
+            None => self.stored_agent(tenant, new).await?,
+        };
+        check_bound(new.limits, Some(&agent))?;
+        let limits = new.limits.apply(agent.config.limits).map_err(in_limits)?;
+        self.check_cap(&agent, new.limits)?;
+        if agent.id.is_inline() {
+            self.keep_inline(&agent, now).await?;
+        }
+        Ok((agent, limits))
+    }
+
+    async fn stored_agent(&self, tenant: &TenantId, new: &NewTask) -> Result<Agent, AppError> {
         let Some(head) = self.agents.head(tenant, new.agent).await? else {
             let reason = format!("agent {} not found", new.agent);
             return Err(AppError::invalid("/agent_id", reason));
@@ -212,11 +231,7 @@ impl Tasks {
         if head.switch == Switch::Disabled {
             return Err(AppError::AgentDisabled(new.agent));
         }
-        let agent = self.chosen(head, &new.version).await?;
-        check_bound(new.limits, Some(&agent))?;
-        let limits = new.limits.apply(agent.config.limits).map_err(in_limits)?;
-        self.check_cap(&agent, new.limits)?;
-        Ok((agent, limits))
+        self.chosen(head, &new.version).await
     }
 
     /// The version of the agent that was chosen; one read more if it is not the newest version.
@@ -365,14 +380,18 @@ fn derived_id(tenant: &TenantId, key: &IdempotencyKey) -> TaskId {
     let digest = Sha256::new()
         .chain_update(tenant.as_str())
         .chain_update([0])
-        .chain_update(&key.0)
-        .finalize();
+        .chain_update(&key.0);
+    TaskId::derived(id_bytes(digest))
+}
+
+/// The part of a digest that an id has.
+pub(super) fn id_bytes(digest: Sha256) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes
         .iter_mut()
-        .zip(digest)
+        .zip(digest.finalize())
         .for_each(|(byte, from)| *byte = from);
-    TaskId::derived(bytes)
+    bytes
 }
 
 /// The existing task, if it is of the same agent and input. A version must be the same if it was

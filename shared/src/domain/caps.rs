@@ -36,22 +36,44 @@ impl CapKind {
     }
 }
 
+/// A value for each cap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct OfEach<T> {
+    running_tasks: T,
+    cost_of_day: T,
+    cost_of_month: T,
+}
+
+impl<T> OfEach<T> {
+    const fn of_mut(&mut self, kind: CapKind) -> &mut T {
+        match kind {
+            CapKind::RunningTasks => &mut self.running_tasks,
+            CapKind::CostOfDay => &mut self.cost_of_day,
+            CapKind::CostOfMonth => &mut self.cost_of_month,
+        }
+    }
+}
+
 /// The caps of a tenant or a key. Each may be absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Caps([Option<u64>; CapKind::ALL.len()]);
+pub struct Caps(OfEach<Option<u64>>);
 
 impl Caps {
     /// No caps.
-    pub const NONE: Self = Self([None; CapKind::ALL.len()]);
+    pub const NONE: Self = Self(OfEach {
+        running_tasks: None,
+        cost_of_day: None,
+        cost_of_month: None,
+    });
 
     /// The cap of this kind.
-    pub const fn get(self, kind: CapKind) -> Option<u64> {
-        self.0[kind as usize]
+    pub const fn get(mut self, kind: CapKind) -> Option<u64> {
+        *self.0.of_mut(kind)
     }
 
     /// These caps, with this one of the kind. Checks the number at the kind's field.
     pub fn with(mut self, kind: CapKind, most: u64) -> Result<Self, Invalid> {
-        self.0[kind as usize] = Some(checked(kind, most)?);
+        *self.0.of_mut(kind) = Some(checked(kind, most)?);
         Ok(self)
     }
 
@@ -73,23 +95,23 @@ impl Caps {
 
 /// What changes about caps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CapChanges([Patch<u64>; CapKind::ALL.len()]);
+pub struct CapChanges(OfEach<Patch<u64>>);
 
 impl CapChanges {
     /// These changes, with this one of the kind. Checks the number at the kind's field.
     pub fn with(mut self, kind: CapKind, change: Patch<u64>) -> Result<Self, Invalid> {
-        self.0[kind as usize] = change.try_map(|most| checked(kind, most))?;
+        *self.0.of_mut(kind) = change.try_map(|most| checked(kind, most))?;
         Ok(self)
     }
 
     /// The caps after the changes.
     #[must_use]
-    pub fn apply(self, Caps(before): Caps) -> Caps {
-        let mut after = before;
-        for (cap, change) in after.iter_mut().zip(self.0) {
-            *cap = change.apply(*cap);
+    pub fn apply(mut self, Caps(mut caps): Caps) -> Caps {
+        for kind in CapKind::ALL {
+            let cap = caps.of_mut(kind);
+            *cap = self.0.of_mut(kind).apply(*cap);
         }
-        Caps(after)
+        Caps(caps)
     }
 
     /// The caps that are set.

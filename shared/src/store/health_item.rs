@@ -141,7 +141,9 @@ mod tests {
             vec![answered(), failed(Some(429))],
         ] {
             let mut expected = ModelHealth::default();
-            notes.iter().for_each(|note| expected.add(*note));
+            for note in &notes {
+                expected.add(*note);
+            }
             assert_eq!(read(&record(notes)).unwrap(), expected);
         }
     }

@@ -357,6 +357,7 @@ fn tasks(world: &World) -> Tasks {
         store: store(),
         journal,
         queue,
+        providers: Vec::new(),
         clock,
     }
 }

@@ -16,6 +16,7 @@ mod crash;
 mod deletion;
 mod fairness;
 mod histories;
+mod inline_agents;
 mod keys;
 mod late;
 mod lines;

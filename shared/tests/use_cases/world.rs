@@ -96,6 +96,7 @@ impl World {
             store: store(),
             journal: store(),
             queue: Arc::new(queue),
+            providers: Provider::ALL.to_vec(),
             clock: Arc::new(self.clock.clone()),
         }
     }

@@ -215,6 +215,7 @@ async fn a_task_whose_steps_can_not_be_read_begins_afresh_or_is_canceled() {
         store: Arc::new(old.tasks.clone()),
         journal: Arc::new(journal.clone()),
         queue: Arc::new(MemoryQueue::default()),
+        providers: Vec::new(),
         clock: Arc::new(ManualClock::at(after(700))),
     };
     let retry = |from| tasks.retry_task(&old.tenant, old.id, from, LimitChanges::default());

@@ -79,7 +79,7 @@ pub(crate) async fn find_alias(
     responses(
         (status = 200, body = AliasResponse, description = "The alias was there, and names this version now."),
         (status = 201, body = AliasResponse),
-        (status = 409, description = "The agent has as many aliases as it may have."),
+        (status = 409, description = "The agent has as many aliases as it may have, or is an inline agent."),
     )
 )]
 pub(crate) async fn set_alias(
@@ -105,7 +105,10 @@ pub(crate) async fn set_alias(
 }
 
 /// Removes an alias.
-#[utoipa::path(delete, path = "/v1/agents/{id}/aliases/{name}", responses((status = 204)))]
+#[utoipa::path(
+    delete, path = "/v1/agents/{id}/aliases/{name}",
+    responses((status = 204), (status = 409, description = "The agent is an inline agent."))
+)]
 pub(crate) async fn remove_alias(
     State(api): State<Api>,
     Caller { access, .. }: Caller<AgentsWrite>,

@@ -24,7 +24,7 @@ use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{PageParams, Params};
 pub(crate) use patch::AgentPatch;
-use request::AgentRequest;
+pub(crate) use request::AgentRequest;
 use response::{AgentListResponse, AgentResponse};
 
 /// Creates an agent.
@@ -96,6 +96,7 @@ pub(crate) async fn list_agents(
     params(IfMatch),
     responses(
         (status = 200, body = AgentResponse, headers(("ETag"))),
+        (status = 409, description = "The agent is an inline agent."),
         (status = 412, description = "`If-Match` does not name the agent as it is."),
     )
 )]
@@ -125,7 +126,10 @@ pub(crate) async fn patch_agent(
 /// Archives an agent.
 ///
 /// It accepts no more tasks, is in no list, and cannot be changed or brought back.
-#[utoipa::path(delete, path = "/v1/agents/{id}", responses((status = 204)))]
+#[utoipa::path(
+    delete, path = "/v1/agents/{id}",
+    responses((status = 204), (status = 409, description = "The agent is an inline agent."))
+)]
 pub(crate) async fn archive_agent(
     State(api): State<Api>,
     Caller { access, .. }: Caller<AgentsWrite>,

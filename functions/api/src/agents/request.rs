@@ -198,25 +198,36 @@ impl AgentRequest {
     /// The agent, or every rule that the form breaks.
     pub(super) fn draft(self) -> Result<AgentDraft, Problem> {
         let mut broken = Broken::default();
+        let draft = self.read(&mut broken);
+        broken.finish(draft)
+    }
+
+    /// The definition of an inline agent; notes every rule that the form breaks.
+    pub(crate) fn definition(self, broken: &mut Broken) -> Option<AgentDraft> {
+        let draft = self.read(broken)?;
+        broken.keep(match draft.switch {
+            Switch::Enabled => Ok(draft),
+            Switch::Disabled => Err(Invalid::new("/enabled", "must not be false")),
+        })
+    }
+
+    fn read(self, broken: &mut Broken) -> Option<AgentDraft> {
         let name = broken.keep(required("/name", self.name).and_then(AgentName::new));
         let instructions = broken.keep(Instructions::new(self.instructions.unwrap_or_default()));
         let models = broken.keep(required("/models", self.models));
-        let models = models.and_then(|entries| chain(entries, &mut broken));
+        let models = models.and_then(|entries| chain(entries, broken));
         let (models, unlisted) = models.unzip();
-        let tools = tools(self.tools.unwrap_or_default(), &mut broken);
+        let tools = tools(self.tools.unwrap_or_default(), broken);
         let others = tools.as_deref().unwrap_or_default();
-        let builtin_tools =
-            builtin_tools(self.builtin_tools.unwrap_or_default(), others, &mut broken);
+        let builtin_tools = builtin_tools(self.builtin_tools.unwrap_or_default(), others, broken);
         let output_schema = self
             .output_schema
             .map(|Object(entry)| broken.below("/output_schema", |b| entry.schema(b)));
         let retry = self
             .retry
-            .map(|Object(entry)| entry.rules(&mut broken))
+            .map(|Object(entry)| entry.rules(broken))
             .unwrap_or_default();
-        let cache = self
-            .cache
-            .and_then(|Object(entry)| entry.rules(&mut broken));
+        let cache = self.cache.and_then(|Object(entry)| entry.rules(broken));
         let limits = LimitsEntry {
             changes: LimitChanges {
                 timeout_seconds: self.timeout_seconds,
@@ -230,8 +241,8 @@ impl AgentRequest {
             input_timeout_seconds: self.input_timeout_seconds,
             on_limit: self.on_limit,
         }
-        .limits(&mut broken);
-        let draft = match (name, instructions, models, tools, builtin_tools) {
+        .limits(broken);
+        match (name, instructions, models, tools, builtin_tools) {
             (Some(name), Some(instructions), Some(models), Some(tools), Some(builtin_tools)) => {
                 let config = AgentConfig {
                     name,
@@ -251,8 +262,7 @@ impl AgentRequest {
                 })
             }
             _ => None,
-        };
-        broken.finish(draft)
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use shared::app::{Access, KeyCheck, Refused, RequestRates};
-use shared::domain::{ApiToken, KEY_PREFIX};
+use shared::domain::{ApiToken, KEY_PREFIX, Scope};
 use shared::metric;
 use tracing::Span;
 
@@ -118,6 +118,15 @@ pub(crate) async fn require_key(
     })
 }
 
+/// Fails if the key lacks the scope.
+pub(crate) fn require_scope(access: &Access, scope: Scope) -> Result<(), Problem> {
+    if access.scopes.contain(scope) {
+        return Ok(());
+    }
+    tracing::info!(scope = scope.as_str(), "API key lacks a scope");
+    Err(Problem::missing_scope(scope))
+}
+
 /// A request whose key is valid.
 #[derive(Clone)]
 struct Checked {
@@ -152,10 +161,7 @@ impl<S: Scoped> FromRequestParts<Api> for Caller<S> {
     async fn from_request_parts(parts: &mut Parts, _api: &Api) -> Result<Self, Problem> {
         let checked = parts.extensions.remove::<Checked>();
         let Checked { access, token } = checked.ok_or_else(Problem::unauthorized)?;
-        if !access.scopes.contain(S::SCOPE) {
-            tracing::info!(scope = S::SCOPE.as_str(), "API key lacks a scope");
-            return Err(Problem::missing_scope(S::SCOPE));
-        }
+        require_scope(&access, S::SCOPE)?;
         Ok(Self {
             access,
             token,

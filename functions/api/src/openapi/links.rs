@@ -18,7 +18,7 @@ struct Links {
 const NEW_ID: (&str, &str) = ("id", "$response.body#/id");
 const SAME_ID: (&str, &str) = ("id", "$request.path.id");
 
-const LINKS: [Links; 12] = [
+const LINKS: [Links; 13] = [
     Links {
         from: ("create_agent", "201"),
         values: &[NEW_ID],
@@ -53,6 +53,11 @@ const LINKS: [Links; 12] = [
     },
     Links {
         from: ("execute_agent", "202"),
+        values: &[NEW_ID],
+        to: &["find_task", "cancel_task"],
+    },
+    Links {
+        from: ("execute_task", "202"),
         values: &[NEW_ID],
         to: &["find_task", "cancel_task"],
     },

@@ -20,6 +20,9 @@ const TITLES: [(&str, [&str; 2]); 5] = [
 /// The schemas of submissions.
 const SUBMISSIONS: [&str; 3] = ["SubmitTaskRequest", "ExecuteAgentRequest", "BatchEntry"];
 
+/// The submission whose agent may be inline.
+const INLINE_SUBMISSION: &str = "ExecuteTaskRequest";
+
 /// Adds the rules and the names to the schemas.
 pub(super) fn add(schemas: &mut Map<String, Value>) {
     let version = given("agent_version", "integer");
@@ -28,6 +31,7 @@ pub(super) fn add(schemas: &mut Map<String, Value>) {
     for name in SUBMISSIONS {
         join(schemas, name, one_of_them.clone());
     }
+    join(schemas, INLINE_SUBMISSION, one_agent());
     if let Some(result) = schemas.get("ToolResult") {
         let variants = json!({ "anyOf": [naming_call(result), naming_step(result)] });
         schemas.insert("ToolResult".to_owned(), variants);
@@ -60,6 +64,25 @@ fn join(schemas: &mut Map<String, Value>, name: &str, rule: Value) {
     if let (Some(members), Value::Object(mut rule)) = (members, rule) {
         members.append(&mut rule);
     }
+}
+
+/// An agent by its id and perhaps one of its versions, or else inline.
+fn one_agent() -> Value {
+    let id = given("agent_id", "string");
+    let inline = given("agent", "object");
+    let version = given("agent_version", "integer");
+    let alias = given("alias", "string");
+    let refused = [
+        (&id, &inline),
+        (&version, &inline),
+        (&alias, &inline),
+        (&version, &alias),
+    ];
+    let mut refused: Vec<Value> = refused
+        .map(|(one, other)| json!({ "allOf": [one, other] }))
+        .into();
+    refused.push(json!({ "not": { "anyOf": [id, inline] } }));
+    json!({ "not": { "anyOf": refused } })
 }
 
 /// The member is there, and not null.

@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use shared::app::{AppError, Missing};
 use shared::domain::agent_head::MAX_ALIASES;
-use shared::domain::{AgentId, Causes, Counted, Scope};
+use shared::domain::{AgentId, Causes, Counted, LimitKind, Scope};
 use shared::ports::{SecretError, StoreError};
 
 use document::cut;
@@ -184,6 +184,19 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "agent_disabled", detail)
     }
 
+    fn inline_agent(agent: AgentId) -> Self {
+        Self::conflict(format!(
+            "agent {agent} is an inline agent, which cannot be changed, and is deleted once no task names it"
+        ))
+    }
+
+    fn limit_not_raised(limit: LimitKind, bound: u64) -> Self {
+        Self::conflict(format!(
+            "the task stopped at its {limit} of {bound}, and would stop again: send limits with a higher {}",
+            limit.setting()
+        ))
+    }
+
     fn too_many(counted: Counted, most: u32, used: u32) -> Self {
         let detail = match counted {
             Counted::Agents => format!(
@@ -350,11 +363,9 @@ impl From<AppError> for Problem {
                 "the task is {}, which does not allow this",
                 status.as_str()
             )),
-            AppError::LimitNotRaised { limit, bound } => Self::conflict(format!(
-                "the task stopped at its {limit} of {bound}, and would stop again: send limits with a higher {}",
-                limit.setting()
-            )),
+            AppError::LimitNotRaised { limit, bound } => Self::limit_not_raised(limit, bound),
             AppError::AgentDisabled(agent) => Self::agent_disabled(agent),
+            AppError::InlineAgent(agent) => Self::inline_agent(agent),
             AppError::TooManyAliases => Self::conflict(format!(
                 "the agent has {MAX_ALIASES} aliases; remove one first"
             )),

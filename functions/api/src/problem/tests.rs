@@ -51,6 +51,12 @@ async fn every_app_error_has_its_status_and_code() {
             "agent_disabled",
             false,
         ),
+        (
+            AppError::InlineAgent(AgentId::derived([7; 16])),
+            409,
+            "conflict",
+            false,
+        ),
         (AppError::TooManyAliases, 409, "conflict", false),
         (
             AppError::TooMany {

@@ -1,4 +1,5 @@
-//! `POST /v1/agents/{id}/execute`: a submission that waits for the task's end.
+//! `POST /v1/agents/execute` and `/v1/agents/{id}/execute`: a submission that waits for the task's
+//! end.
 
 use std::time::Duration;
 
@@ -8,12 +9,14 @@ use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use shared::app::AppError;
-use shared::domain::{AgentId, Causes};
+use shared::domain::{AgentId, Causes, Task};
 use tokio::time::Instant;
 
 use super::MAX_WAIT_SECONDS;
 use super::response::TaskResponse;
-use super::submission::{ExecuteAgentRequest, IdempotencyKeyHeader, PreferHeader, Sender};
+use super::submission::{
+    ExecuteAgentRequest, ExecuteTaskRequest, IdempotencyKeyHeader, PreferHeader, Sender,
+};
 use crate::Api;
 use crate::auth::{Caller, TasksSubmit};
 use crate::body::Body;
@@ -45,43 +48,94 @@ pub(crate) async fn execute_agent(
     Body(request): Body<ExecuteAgentRequest>,
 ) -> Result<Response, Problem> {
     params.finish()?;
-    let began = Instant::now();
-    let preference = Preference::of(&headers);
-    let wait = preference.wait();
-    if !wait.is_zero() {
-        caller.check_for(&api, wait).await?;
-    }
-    let tenant = &caller.access.tenant;
+    let waiting = Waiting::begin(&api, &caller, &headers).await?;
     let sender = Sender {
         access: &caller.access,
         trace,
     };
     let new = request.new_task(agent, &sender, &headers)?;
-    let submitted = api.tasks.submit_task(tenant, new).await;
-    let mut task = submitted.map_err(|error| of_path(error, agent))?;
-    let mut headers = preference.applied();
-    // A slow submission must not make the request longer than Lambda lets it be.
-    let left = wait.saturating_sub(began.elapsed());
-    match api.waits.find_task(tenant, task.id(), left).await {
-        Ok(found) => {
-            if let Some(after) = found.retry_after {
-                headers.insert(RETRY_AFTER, whole_seconds(after).into());
-            }
-            task = found.task;
-        }
-        // The task is accepted: the client must learn its id.
-        Err(error) => {
-            tracing::warn!(error = %Causes(&error), "wait for the task ended early: it can't be read");
-        }
-    }
-    let status = if task.status().is_terminal() {
-        StatusCode::OK
-    } else {
-        StatusCode::ACCEPTED
+    let submitted = api.tasks.submit_task(&caller.access.tenant, new).await;
+    let task = submitted.map_err(|error| of_path(error, agent))?;
+    Ok(waiting.end(&api, task).await)
+}
+
+/// Submits a task of an agent, which may be inline, and waits for its end, as long as `Prefer` says.
+///
+/// The response is a `200` with the finished task, or a `202` with the task as it is.
+#[utoipa::path(
+    post, path = "/v1/agents/execute",
+    params(IdempotencyKeyHeader, PreferHeader),
+    responses(
+        (status = 200, body = TaskResponse, headers(("Location"), ("Preference-Applied"))),
+        (status = 202, body = TaskResponse, headers(("Location"), ("Preference-Applied"), ("Retry-After"))),
+        (status = 409, description = "The agent is disabled, or the task with this `Idempotency-Key` was deleted."),
+    )
+)]
+pub(crate) async fn execute_task(
+    State(api): State<Api>,
+    caller: Caller<TasksSubmit>,
+    (Trace(trace), headers): (Trace, HeaderMap),
+    params: Params,
+    Body(request): Body<ExecuteTaskRequest>,
+) -> Result<Response, Problem> {
+    params.finish()?;
+    let waiting = Waiting::begin(&api, &caller, &headers).await?;
+    let sender = Sender {
+        access: &caller.access,
+        trace,
     };
-    let location = [(LOCATION, format!("/v1/tasks/{}", task.id()))];
-    let shown = Json(TaskResponse::from(&task));
-    Ok((status, location, headers, shown).into_response())
+    let new = request.new_task(&sender, &headers)?;
+    let task = api.tasks.submit_task(&caller.access.tenant, new).await?;
+    Ok(waiting.end(&api, task).await)
+}
+
+/// A request that submits a task and waits for its end.
+struct Waiting {
+    began: Instant,
+    preference: Preference,
+}
+
+impl Waiting {
+    async fn begin(
+        api: &Api,
+        caller: &Caller<TasksSubmit>,
+        headers: &HeaderMap,
+    ) -> Result<Self, Problem> {
+        let (began, preference) = (Instant::now(), Preference::of(headers));
+        let wait = preference.wait();
+        if !wait.is_zero() {
+            caller.check_for(api, wait).await?;
+        }
+        Ok(Self { began, preference })
+    }
+
+    /// The response with the task that was submitted, once it has ended or the time is over.
+    async fn end(self, api: &Api, mut task: Task) -> Response {
+        let mut headers = self.preference.applied();
+        // A slow submission must not make the request longer than Lambda lets it be.
+        let left = self.preference.wait().saturating_sub(self.began.elapsed());
+        let tenant = task.spec().tenant.clone();
+        match api.waits.find_task(&tenant, task.id(), left).await {
+            Ok(found) => {
+                if let Some(after) = found.retry_after {
+                    headers.insert(RETRY_AFTER, whole_seconds(after).into());
+                }
+                task = found.task;
+            }
+            // The task is accepted: the client must learn its id.
+            Err(error) => {
+                tracing::warn!(error = %Causes(&error), "wait for the task ended early: it can't be read");
+            }
+        }
+        let status = if task.status().is_terminal() {
+            StatusCode::OK
+        } else {
+            StatusCode::ACCEPTED
+        };
+        let location = [(LOCATION, format!("/v1/tasks/{}", task.id()))];
+        let shown = Json(TaskResponse::from(&task));
+        (status, location, headers, shown).into_response()
+    }
 }
 
 /// The agent is in the path, not in the body: if it is unknown, the response is that of every path

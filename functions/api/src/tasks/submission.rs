@@ -1,17 +1,19 @@
-//! What clients submit: the bodies of `POST /v1/tasks`, `/v1/tasks/batch` and
-//! `/v1/agents/{id}/execute`.
+//! What clients submit: the bodies of `POST /v1/tasks`, `/v1/tasks/batch`, `/v1/agents/execute`
+//! and `/v1/agents/{id}/execute`.
 
 use std::collections::BTreeMap;
 
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use shared::app::{Access, IdempotencyKey, NewTask, VersionChoice};
-use shared::domain::{AgentId, CacheUse, Invalid, Metadata, TaskInput, TraceHeader};
+use shared::domain::{AgentId, CacheUse, Invalid, Metadata, Scope, TaskInput, TraceHeader};
 use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::{IntoParams, ToSchema};
 
 use super::request::changes;
+use crate::agents::AgentRequest;
+use crate::auth::require_scope;
 use crate::body::{Broken, Object, counted, named, required};
 use crate::json::whole;
 use crate::limits::LimitsEntry;
@@ -116,6 +118,25 @@ submission! {
 }
 
 submission! {
+    /// The body of `POST /v1/agents/execute`: an agent by its id, or inline.
+    #[schema(examples(json!({
+        "agent": {
+            "name": "clerk",
+            "instructions": "Answer in one sentence.",
+            "models": [{ "provider": "anthropic", "model": "claude-sonnet-5-5" }],
+        },
+        "input": "What is the capital of France?",
+    })))]
+    ExecuteTaskRequest {
+        #[schema(value_type = Option<values::AgentId>)]
+        agent_id: Option<String>,
+        /// An inline agent, which needs the scope `agents:write` too.
+        #[schema(value_type = Option<AgentRequest>)]
+        agent: Option<Object<AgentRequest>>,
+    }
+}
+
+submission! {
     /// The body of `POST /v1/agents/{id}/execute`.
     #[schema(examples(json!({ "input": "What is the capital of France?" })))]
     ExecuteAgentRequest {}
@@ -191,6 +212,42 @@ impl ExecuteAgentRequest {
     }
 }
 
+impl ExecuteTaskRequest {
+    /// The new task, or every rule that the request breaks.
+    pub(super) fn new_task(
+        mut self,
+        sender: &Sender<'_>,
+        headers: &HeaderMap,
+    ) -> Result<NewTask, Problem> {
+        let mut broken = Broken::default();
+        let Some(Object(inline)) = self.agent.take() else {
+            let agent = match self.agent_id.clone() {
+                None => Err(Invalid::new("/agent_id", "or an agent is required")),
+                given @ Some(_) => agent(given),
+            };
+            let agent = broken.keep(agent);
+            let new = self.terms().new_task(agent, sender, &mut broken);
+            return with_key(new, headers, broken);
+        };
+        require_scope(sender.access, Scope::AgentsWrite)?;
+        for (field, is_given) in [
+            ("/agent_id", self.agent_id.is_some()),
+            ("/agent_version", self.agent_version.is_some()),
+            ("/alias", self.alias.is_some()),
+        ] {
+            if is_given {
+                let refused = Invalid::new(field, "must not be given beside agent");
+                broken.keep::<()>(Err(refused));
+            }
+        }
+        let definition = broken.below("/agent", |broken| inline.definition(broken));
+        let tenant = &sender.access.tenant;
+        let inline = |input| definition.map(|agent| NewTask::inline(tenant, agent, input));
+        let new = self.terms().new_task_of(inline, sender, &mut broken);
+        with_key(new, headers, broken)
+    }
+}
+
 impl BatchRequest {
     /// The new tasks, or every rule that the request breaks.
     pub(super) fn new_tasks(self, sender: &Sender<'_>) -> Result<Vec<NewTask>, Problem> {
@@ -237,6 +294,17 @@ impl Terms {
         sender: &Sender<'_>,
         broken: &mut Broken,
     ) -> Option<NewTask> {
+        let of_agent = |input| agent.map(|agent| NewTask::of(agent, input));
+        self.new_task_of(of_agent, sender, broken)
+    }
+
+    /// The new task that `of_agent` makes of the input; notes every rule that the terms break.
+    fn new_task_of(
+        self,
+        of_agent: impl FnOnce(TaskInput) -> Option<NewTask>,
+        sender: &Sender<'_>,
+        broken: &mut Broken,
+    ) -> Option<NewTask> {
         let version = broken.keep(version(self.agent_version, self.alias));
         let input = broken.keep(required("/input", self.input).and_then(TaskInput::new));
         let mut cache_use = CacheUse::default();
@@ -264,7 +332,7 @@ impl Terms {
             not_before,
             key: sender.access.key,
             trace: sender.trace.clone(),
-            ..NewTask::of(agent?, input?)
+            ..of_agent(input?)?
         })
     }
 }

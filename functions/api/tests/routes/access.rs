@@ -17,7 +17,7 @@ pub(crate) struct Route(
     pub(crate) Scope,
 );
 
-pub(crate) const ROUTES: [Route; 51] = [
+pub(crate) const ROUTES: [Route; 52] = [
     Route("POST", "/v1/agents", AGENT, Scope::AgentsWrite),
     Route("GET", "/v1/agents/{agent}", "", Scope::AgentsRead),
     Route("GET", "/v1/agents", "", Scope::AgentsRead),
@@ -63,6 +63,7 @@ pub(crate) const ROUTES: [Route; 51] = [
     Route("GET", "/v1/models", "", Scope::AgentsRead),
     Route("GET", "/v1/providers", "", Scope::AgentsRead),
     Route("POST", "/v1/tasks", SUBMISSION, Scope::TasksSubmit),
+    Route("POST", "/v1/agents/execute", SUBMISSION, Scope::TasksSubmit),
     Route("GET", "/v1/tasks/{task}", "", Scope::TasksRead),
     Route("DELETE", "/v1/tasks/{task}", "", Scope::TasksSubmit),
     Route(

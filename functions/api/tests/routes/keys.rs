@@ -409,10 +409,10 @@ async fn tenants_and_keys_have_caps_on_their_tasks() {
     let token = first["token"].as_str().unwrap();
     for (cap, largest) in CAPS {
         let limits = |most: Value| json!({ "limits": { cap: most } });
-        let patch = async |body| send(&platform, "PATCH", "/v1/tenants/acme", body).await;
-        let changed = patch(limits(json!(largest))).await;
+        let set = async |body| send(&platform, "PATCH", "/v1/tenants/acme", body).await;
+        let changed = set(limits(json!(largest))).await;
         assert_eq!(changed.body["limits"][cap], largest);
-        patch(limits(json!(5))).await;
+        set(limits(json!(5))).await;
         let pointer = format!("/limits/{cap}");
         let above = [(pointer.as_str(), "the limit of the tenant, 5")];
         check_refused(&new_key(key(json!({ cap: 6 }))).await, &above, cap);
@@ -438,7 +438,7 @@ async fn tenants_and_keys_have_caps_on_their_tasks() {
         ];
         for most in bad {
             let case = format!("{cap} {most}");
-            check_refused(&patch(limits(most)).await, &[(&pointer, "")], &case);
+            check_refused(&set(limits(most)).await, &[(&pointer, "")], &case);
         }
         let found = send(&platform, "GET", "/v1/tenants/acme", json!({})).await;
         assert_eq!(found.body["limits"][cap], 5);

@@ -87,13 +87,11 @@ impl Platform {
             store: failing(),
             journal: failing(),
             queue: Arc::new(queue.clone()),
+            providers: providers.to_vec(),
             clock: time(),
         };
-        let (keys, usage, circuits) = (
-            MemoryKeys::default(),
-            MemoryUsage::default(),
-            MemoryCircuits::default(),
-        );
+        let (keys, usage) = (MemoryKeys::default(), MemoryUsage::default());
+        let circuits = MemoryCircuits::default();
         let (auth, use_cases, tenants) = access(faults, &keys, &secrets, &clock);
         let key = &auth.deployment_key;
         let dependencies = dependencies(failing(), queue.with_faults(faults.clone()), key);

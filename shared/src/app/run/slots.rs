@@ -109,7 +109,7 @@ impl TaskSlots {
             Some(u32::try_from(most).unwrap_or(u32::MAX))
         };
         let of_key = spec.submitted_by.map(LimitOwner::Key).zip(own_cap(own.key));
-        let of_tenant = own_cap(own.tenant).or(self.most_of_tenant.map(NonZeroU32::get));
+        let of_tenant = own_cap(own.tenant).or_else(|| Some(self.most_of_tenant?.get()));
         let tenant = LimitOwner::Tenant(spec.tenant.clone());
         let at_once = self.at_once;
         let all = of_tenant

@@ -68,5 +68,5 @@ async fn each_request_example_is_accepted() {
             sent += 1;
         }
     }
-    assert_eq!(sent, 19);
+    assert_eq!(sent, 20);
 }

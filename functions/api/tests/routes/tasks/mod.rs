@@ -3,6 +3,7 @@
 mod batch;
 mod bulk;
 mod execute;
+mod inline;
 mod lists;
 mod submission;
 

@@ -25,74 +25,64 @@ fn cap(kind: CapKind, most: u64) -> Caps {
     Caps::NONE.with(kind, most).unwrap()
 }
 
+/// The same cap of the owner: the key, or else the tenant.
+fn own(scope: BudgetScope, cap: Caps) -> CapsOfTask {
+    let none = CapsOfTask::default();
+    if scope == BudgetScope::Key {
+        CapsOfTask { key: cap, ..none }
+    } else {
+        CapsOfTask {
+            tenant: cap,
+            ..none
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_cap_of_a_key_or_a_tenant_refuses_the_call_that_could_pass_it() {
     let bound = bound(&request());
-    let of_key = |key| CapsOfTask {
-        key,
-        ..CapsOfTask::default()
-    };
-    let of_tenant = |tenant| CapsOfTask {
-        tenant,
-        ..CapsOfTask::default()
-    };
+    let most = bound - 1;
+    let owners = [BudgetScope::Key, BudgetScope::Tenant];
+    let periods = [
+        (CapKind::CostOfDay, "2026-11-19"),
+        (CapKind::CostOfMonth, "2026-12-01"),
+    ];
+    for scope in owners {
+        for (kind, reset) in periods {
+            let own = own(scope, cap(kind, most));
+            let setup = setup_with([], Some(PLENTY), Arc::new(SameCaps(own)));
+            let error = setup.metered.call(&request()).await.unwrap_err();
+            assert_eq!(error.kind, ModelErrorKind::BudgetExhausted(scope));
+            let message = error.said.unwrap().message.unwrap();
+            assert_eq!(
+                message,
+                format!(
+                    "{} of the {scope} is {most}, {most} are left, and the call may cost {bound}; it begins anew on {reset} (UTC)",
+                    kind.field(),
+                )
+            );
+            assert_eq!(setup.model.requests(), vec![]);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenants_own_cap_of_a_day_is_instead_of_the_default() {
+    let bound = bound(&request());
+    let (key, tenant) = (BudgetScope::Key, BudgetScope::Tenant);
     let (day, month) = (CapKind::CostOfDay, CapKind::CostOfMonth);
-    for (default, own, refused) in [
-        (
-            Some(PLENTY),
-            of_key(cap(day, bound - 1)),
-            Some((BudgetScope::Key, day)),
-        ),
-        (
-            Some(PLENTY),
-            of_key(cap(month, bound - 1)),
-            Some((BudgetScope::Key, month)),
-        ),
-        (
-            Some(PLENTY),
-            of_tenant(cap(day, bound - 1)),
-            Some((BudgetScope::Tenant, day)),
-        ),
-        (
-            Some(PLENTY),
-            of_tenant(cap(month, bound - 1)),
-            Some((BudgetScope::Tenant, month)),
-        ),
-        (
-            None,
-            of_tenant(cap(month, bound - 1)),
-            Some((BudgetScope::Tenant, month)),
-        ),
-        // A tenant's own cap of the day is instead of the deployment's default.
-        (Some(1), of_tenant(cap(day, bound)), None),
-        (Some(bound), of_tenant(cap(month, bound)), None),
-        (None, of_key(cap(day, bound)), None),
-        (None, of_key(cap(CapKind::RunningTasks, 1)), None),
+    for (default, own, is_made) in [
+        (Some(1), own(tenant, cap(day, bound)), true),
+        (Some(1), own(tenant, cap(month, bound)), false),
+        (Some(1), own(key, cap(day, bound)), false),
+        (Some(bound), own(tenant, cap(day, 1)), false),
+        (Some(bound), own(tenant, cap(month, bound)), true),
+        (None, own(key, cap(CapKind::RunningTasks, 1)), true),
     ] {
         let script = [Reply::Answer(answer(USED))];
         let setup = setup_with(script, default, Arc::new(SameCaps(own)));
         let called = setup.metered.call(&request()).await;
-        let Some((scope, limit)) = refused else {
-            assert!(called.is_ok(), "{own:?}: {called:?}");
-            continue;
-        };
-        let error = called.unwrap_err();
-        assert_eq!(error.kind, ModelErrorKind::BudgetExhausted(scope));
-        let message = error.said.unwrap().message.unwrap();
-        let reset = if limit == day {
-            "2026-11-19"
-        } else {
-            "2026-12-01"
-        };
-        assert_eq!(
-            message,
-            format!(
-                "{} of the {scope} is {most}, {most} are left, and the call may cost {bound}; it begins anew on {reset} (UTC)",
-                limit.field(),
-                most = bound - 1,
-            )
-        );
-        assert_eq!(setup.model.requests(), vec![]);
+        assert_eq!(called.is_ok(), is_made, "{default:?} {own:?}");
     }
 }
 
