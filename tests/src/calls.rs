@@ -102,6 +102,7 @@ impl Call<'_> {
             retry: RetryRules::default(),
             cache: CacheRules::Off,
             cache_use: CacheUse::default(),
+            cache_generation: 0,
             task_cap: None,
             task_spent: 0,
             deadline: Deadline::at(now.plus(Duration::from_mins(1))),

@@ -9,6 +9,7 @@ mod agents;
 mod auth;
 mod body;
 mod browsers;
+mod cache;
 pub mod config;
 mod dead_letters;
 mod delivery;

@@ -11,7 +11,7 @@ use utoipa::openapi::HttpMethod;
 use crate::agents::{self, aliases, versions};
 use crate::openapi::Inputs;
 use crate::tasks::{self, batch, bulk, execute, lifecycle, texts};
-use crate::{Api, dead_letters, health, keys, models, openapi, providers, tenants, usage};
+use crate::{Api, cache, dead_letters, health, keys, models, openapi, providers, tenants, usage};
 
 /// The prefix of the routes that need an API key.
 pub(crate) const V1: &str = "/v1";
@@ -54,6 +54,7 @@ pub(crate) fn with_key<R: Routes>(routes: R) -> R {
         aliases::find_alias
         aliases::set_alias
         aliases::remove_alias
+        cache::clear_cache
         models::list_models
         providers::list_providers
     };

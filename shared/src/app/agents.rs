@@ -184,6 +184,20 @@ impl Agents {
         Ok(())
     }
 
+    /// Has the agent's tasks get no answer that is cached already. A task that a worker has uses
+    /// cached answers until the worker leaves it.
+    pub async fn clear_cache(&self, tenant: &TenantId, id: AgentId) -> Result<(), AppError> {
+        record("agent_id", id.to_string());
+        let now = self.clock.now();
+        let change = |agent: &mut AgentHead| {
+            agent.clear_cache(now);
+            Ok::<(), AppError>(())
+        };
+        self.change(tenant, id, change).await?;
+        tracing::info!("agent cache cleared");
+        Ok(())
+    }
+
     /// The version that the alias names.
     pub async fn find_alias(
         &self,

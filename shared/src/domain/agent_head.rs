@@ -80,6 +80,9 @@ pub struct AgentHead {
     pub switch: Switch,
     /// The version that each alias names. An alias changes only when a client sets it.
     pub aliases: BTreeMap<AliasName, u32>,
+    /// Which cached answers its tasks may get: those of the same generation. 0 until the first
+    /// [`clear_cache`](Self::clear_cache).
+    pub cache_generation: u64,
     /// Raised by one with each change of the agent.
     pub revision: u64,
 }
@@ -117,8 +120,15 @@ impl AgentHead {
             newest,
             switch: Switch::Enabled,
             aliases: BTreeMap::new(),
+            cache_generation: 0,
             revision: 1,
         }
+    }
+
+    /// Has the agent's tasks get no answer that is cached already. The generation is the moment in
+    /// milliseconds, so that no other agent, and no agent that lost its generation, has had it before.
+    pub fn clear_cache(&mut self, now: Timestamp) {
+        self.cache_generation = now.as_millis().max(self.cache_generation + 1);
     }
 
     /// Makes the next version if the configuration differs from that of the newest version.

@@ -35,6 +35,8 @@ pub struct ModelRequest {
     pub cache: CacheRules,
     /// How this task uses the response cache.
     pub cache_use: CacheUse,
+    /// The agent's [`AgentHead::cache_generation`](super::AgentHead::cache_generation).
+    pub cache_generation: u64,
     /// The most that the whole task may cost, in micro-USD.
     pub task_cap: Option<u64>,
     /// What it has cost so far as its record knows, in micro-USD: what a cap begins with that was

@@ -2,6 +2,7 @@
 //! every process.
 
 use std::io;
+use std::num::NonZeroU64;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -12,7 +13,7 @@ use crate::domain::{AnswerKey, ModelChoice, ModelRequest, Prompt};
 /// stored under it, so that two deployments never misread each other's answers.
 const VERSION: u32 = 3;
 
-/// All that could change the answer, and whose request it is. What a call costs, how it is
+/// All that could change the answer, whose request it is, and the agent's cache generation. What a call costs, how it is
 /// repeated, who waits for it and until when is no part of the request.
 #[derive(Serialize)]
 struct KeyedRequest<'a> {
@@ -20,6 +21,9 @@ struct KeyedRequest<'a> {
     tenant: &'a str,
     chain: Vec<&'a ModelChoice>,
     prompt: &'a Prompt,
+    /// Left out while it is 0, so that the keys from before generations stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<NonZeroU64>,
 }
 
 /// The key of the request's answer.
@@ -29,6 +33,7 @@ pub fn of(request: &ModelRequest) -> AnswerKey {
         tenant: request.caller.tenant.as_str(),
         chain: request.chain.iter().collect(),
         prompt: &request.prompt,
+        generation: NonZeroU64::new(request.cache_generation),
     };
     AnswerKey::new(digest(&request))
 }
@@ -156,6 +161,14 @@ mod tests {
             samples::model_request("hello "),
             ModelRequest {
                 caller: caller("acme-2"),
+                ..samples::model_request("hello")
+            },
+            ModelRequest {
+                cache_generation: 1,
+                ..samples::model_request("hello")
+            },
+            ModelRequest {
+                cache_generation: 2,
                 ..samples::model_request("hello")
             },
             with_chain(vec![other().into()]),

@@ -86,6 +86,8 @@ pub struct AgentOfTask {
     pub agent: Agent,
     /// Whether the agent is enabled.
     pub switch: Switch,
+    /// The agent's [`AgentHead::cache_generation`].
+    pub cache_generation: u64,
     /// Whether its tenant is active. A store of agents takes every tenant for active.
     pub tenant: TenantStatus,
 }

@@ -40,6 +40,8 @@ pub(super) const REVISION: &str = "revision";
 /// Set while the agent is disabled.
 const DISABLED: &str = "disabled";
 const ALIASES: &str = "aliases";
+/// Absent while it is 0.
+const CACHE_GENERATION: &str = "cache_generation";
 /// When the client archived the agent. Readers find no agent, and tasks still find its versions.
 pub(super) const ARCHIVED_AT: &str = "deleted_at";
 /// The last noted use of an inline agent, in the record of its only version.
@@ -131,6 +133,7 @@ pub(super) fn write_head(head: &AgentHead) -> Item {
         newest,
         switch,
         aliases,
+        cache_generation,
         revision,
     } = head;
     let mut attributes = vec![(REVISION, number(revision))];
@@ -139,6 +142,9 @@ pub(super) fn write_head(head: &AgentHead) -> Item {
     }
     if !aliases.is_empty() {
         attributes.push(items::json(ALIASES, aliases));
+    }
+    if *cache_generation > 0 {
+        attributes.push((CACHE_GENERATION, number(cache_generation)));
     }
     let mut item = write(keys::agent(&newest.tenant, newest.id), newest);
     let named = attributes.into_iter();
@@ -160,6 +166,13 @@ pub(super) fn switch(item: &Item) -> Switch {
     }
 }
 
+/// The cache generation of the agent whose newest record this is, also if this version can't read the
+/// rest.
+pub(super) fn cache_generation(item: &Item) -> Result<u64, StoreError> {
+    let generation = Fields::of_index(item).optional(CACHE_GENERATION, Fields::number)?;
+    Ok(generation.unwrap_or_default())
+}
+
 /// The agent as a whole in a record.
 pub(super) fn read_head(item: &Item) -> Result<AgentHead, StoreError> {
     let fields = Fields::of(item)?;
@@ -167,6 +180,7 @@ pub(super) fn read_head(item: &Item) -> Result<AgentHead, StoreError> {
         newest: read(item)?,
         switch: switch(item),
         aliases: fields.optional(ALIASES, Fields::json)?.unwrap_or_default(),
+        cache_generation: cache_generation(item)?,
         revision: fields.optional(REVISION, Fields::number)?.unwrap_or(1),
     })
 }
@@ -335,7 +349,7 @@ mod tests {
         assert_eq!(read_head(&write_head(&head)).unwrap(), head);
         head.switch = Switch::Disabled;
         head.aliases = [("prod".parse().unwrap(), 3), ("next".parse().unwrap(), 4)].into();
-        head.revision = 7;
+        (head.revision, head.cache_generation) = (7, 1_795_000_000_000);
         let item = write_head(&head);
         assert_eq!(read_head(&item).unwrap(), head);
         assert_eq!(read(&item).unwrap(), head.newest);

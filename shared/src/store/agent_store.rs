@@ -41,7 +41,7 @@ impl DynamoAgentStore {
 
 #[async_trait]
 impl TaskAgents for DynamoAgentStore {
-    /// The record of the newest version has the switch. If it has another version, or can't be
+    /// The record of the newest version has the switch and the cache generation. If it has another version, or can't be
     /// read, the version's own record is read. An inline agent has only that record.
     async fn of_task(
         &self,
@@ -50,16 +50,18 @@ impl TaskAgents for DynamoAgentStore {
     ) -> Result<Option<AgentOfTask>, StoreError> {
         if version.id.is_inline() {
             let agent = self.version(tenant, version).await?;
-            return Ok(agent.map(|agent| of_task(agent, Switch::Enabled)));
+            return Ok(agent.map(|agent| of_task(agent, Switch::Enabled, 0)));
         }
         let head = self.table.read(keys::agent(tenant, version.id)).await?;
         let switch = head.as_ref().map_or(Switch::Enabled, agent_item::switch);
+        let generation = head.as_ref().map(agent_item::cache_generation);
+        let generation = generation.transpose()?.unwrap_or_default();
         let newest = head.as_ref().and_then(|item| agent_item::read(item).ok());
         let agent = match newest.filter(|newest| newest.version == version.version) {
             Some(newest) => Some(newest),
             None => self.version(tenant, version).await?,
         };
-        Ok(agent.map(|agent| of_task(agent, switch)))
+        Ok(agent.map(|agent| of_task(agent, switch, generation)))
     }
 }
 
@@ -179,10 +181,11 @@ impl AgentStore for DynamoAgentStore {
     }
 }
 
-const fn of_task(agent: Agent, switch: Switch) -> AgentOfTask {
+const fn of_task(agent: Agent, switch: Switch, cache_generation: u64) -> AgentOfTask {
     AgentOfTask {
         agent,
         switch,
+        cache_generation,
         tenant: TenantStatus::Active,
     }
 }

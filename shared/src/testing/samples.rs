@@ -170,6 +170,7 @@ pub fn model_request(input: &str) -> ModelRequest {
         retry: RetryRules::default(),
         cache: CacheRules::Off,
         cache_use: CacheUse::default(),
+        cache_generation: 0,
         task_cap: None,
         task_spent: 0,
         deadline: Deadline::at(after(60)),

@@ -8,6 +8,7 @@
 )]
 
 mod agent_archive;
+mod agent_cache;
 mod agent_changes;
 mod agent_switch;
 mod attended;

@@ -41,8 +41,9 @@ pub(crate) use describe::{Described, Inputs};
 /// The name of the security scheme.
 const API_KEY: &str = "api_key";
 
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 11] = [
     ("agents", "Agents, their versions and their aliases."),
+    ("cache", "Cached answers of agents."),
     ("models", "The models that agents can use."),
     ("providers", "Which providers and models work now."),
     ("tasks", "Tasks, and what is recorded of them."),

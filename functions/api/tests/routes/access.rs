@@ -17,7 +17,7 @@ pub(crate) struct Route(
     pub(crate) Scope,
 );
 
-pub(crate) const ROUTES: [Route; 52] = [
+pub(crate) const ROUTES: [Route; 53] = [
     Route("POST", "/v1/agents", AGENT, Scope::AgentsWrite),
     Route("GET", "/v1/agents/{agent}", "", Scope::AgentsRead),
     Route("GET", "/v1/agents", "", Scope::AgentsRead),
@@ -59,6 +59,12 @@ pub(crate) const ROUTES: [Route; 52] = [
         "/v1/agents/{agent}/execute",
         r#"{"input":"hello"}"#,
         Scope::TasksSubmit,
+    ),
+    Route(
+        "DELETE",
+        "/v1/cache?agent_id={agent}",
+        "",
+        Scope::AgentsWrite,
     ),
     Route("GET", "/v1/models", "", Scope::AgentsRead),
     Route("GET", "/v1/providers", "", Scope::AgentsRead),
@@ -338,6 +344,7 @@ impl Route {
     /// The route as `docs/api.md` names it.
     pub(crate) fn documented(&self) -> String {
         let Self(method, path, ..) = self;
+        let path = path.split('?').next().unwrap_or_default();
         let path = path
             .replace("/steps/1", "/steps/{number}")
             .replace("/versions/1", "/versions/{number}")

@@ -58,7 +58,7 @@ impl Work<'_> {
             if self.held.has_no_time() {
                 return Ok(without_time(&self.held));
             }
-            let (agent, input) = match &loaded {
+            let (found, input) = match &loaded {
                 Some(loaded) => loaded,
                 None => loaded.insert(try_join(self.read_agent(), self.read_input()).await?),
             };
@@ -71,9 +71,9 @@ impl Work<'_> {
                     self.limit_steps(number)?;
                     self.limit_tokens()?;
                     self.limit_conversation()?;
-                    self.call_model(agent, input, number).await?;
+                    self.call_model(found, input, number).await?;
                 }
-                Next::Tools(calls) => self.answer_calls(agent, calls).await?,
+                Next::Tools(calls) => self.answer_calls(&found.agent, calls).await?,
                 Next::Finish(_) => {}
             }
             done += 1;

@@ -5,9 +5,9 @@ use super::work::Work;
 use crate::app::lost::{check_complete, note_steps};
 use crate::app::outcome::conversation_too_long;
 use crate::domain::{
-    Agent, Conversation, Failure, FailureCode, MAX_CONVERSATION_BYTES, StepPlace, TaskInput,
+    Conversation, Failure, FailureCode, MAX_CONVERSATION_BYTES, StepPlace, TaskInput,
 };
-use crate::ports::{StepsRequest, StoreError};
+use crate::ports::{AgentOfTask, StepsRequest, StoreError};
 
 /// The most that one read of the journal returns: steps, and bytes.
 const PAGE: (u32, u64) = (1_000, 4 * 1_024 * 1_024);
@@ -94,7 +94,7 @@ impl Work<'_> {
 
     /// The version of the agent that the task runs. Without it, the task fails. While the agent is
     /// disabled or the tenant suspended, the task waits.
-    pub(super) async fn read_agent(&self) -> Result<Agent, Exit> {
+    pub(super) async fn read_agent(&self) -> Result<AgentOfTask, Exit> {
         let (tenant, version) = (&self.held.task.spec().tenant, self.held.task.spec().agent);
         let missing = || {
             let message = format!("agent {} has no version {}", version.id, version.version);
@@ -103,7 +103,7 @@ impl Work<'_> {
         let found = self.held.runner.agents.of_task(tenant, version).await?;
         let found = found.ok_or_else(missing)?;
         match found.wait() {
-            None => Ok(found.agent),
+            None => Ok(found),
             Some(reason) => Err(self.held.back_off(reason).1),
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::tools::definitions;
 use super::work::Work;
 use crate::app::outcome::is_last_try;
-use crate::domain::{Agent, Caller, Message, ModelRequest, Prompt, TaskInput, ToolUse, UserPart};
+use crate::domain::{Caller, Message, ModelRequest, Prompt, TaskInput, ToolUse, UserPart};
+use crate::ports::AgentOfTask;
 
 /// The text that a model gets when its task's time is nearly over.
 const WRAP_UP: &str =
@@ -13,7 +14,8 @@ const WRAP_UP: &str =
 
 impl Work<'_> {
     /// The request to the agent's models for the next step.
-    pub(super) fn request(&self, agent: &Agent, input: &TaskInput) -> ModelRequest {
+    pub(super) fn request(&self, found: &AgentOfTask, input: &TaskInput) -> ModelRequest {
+        let agent = &found.agent;
         let (config, spec, limits) = (
             &agent.config,
             self.held.task.spec(),
@@ -47,6 +49,7 @@ impl Work<'_> {
             retry: config.retry,
             cache: config.cache.unwrap_or(self.held.runner.cache),
             cache_use: spec.cache_use,
+            cache_generation: found.cache_generation,
             task_cap: limits.max_cost_micro_usd(),
             task_spent: self.held.task.spend().cost.micro_usd,
             deadline: self.held.step_deadline(),

@@ -15,7 +15,7 @@ use crate::domain::{
     whole_millis,
 };
 use crate::metric;
-use crate::ports::{ModelError, ModelErrorKind, StoreError};
+use crate::ports::{AgentOfTask, ModelError, ModelErrorKind, StoreError};
 
 /// How many tool calls of one answer run at once.
 const AT_ONCE: usize = 8;
@@ -35,13 +35,13 @@ impl Work<'_> {
     /// Calls a model and records its answer as the step with this number.
     pub(super) async fn call_model(
         &mut self,
-        agent: &Agent,
+        found: &AgentOfTask,
         input: &TaskInput,
         number: u32,
     ) -> Result<(), Exit> {
         let runner = self.held.runner;
         let started_at = runner.clock.now();
-        let request = self.request(agent, input);
+        let request = self.request(found, input);
         let span = chat(number, &request);
         let call = runner.model.call(&request).instrument(span.clone());
         let result = self.held.while_holding_lease(call).await.inspect_err(|_| {
@@ -59,7 +59,7 @@ impl Work<'_> {
             Ok(answer) => answer,
             Err(error) => {
                 self.held.ledger.note(&error.model, error.spend);
-                let exit = self.unanswered(agent, &error);
+                let exit = self.unanswered(&found.agent, &error);
                 if is_logged_elsewhere(&error, &exit) {
                     tracing::debug!(step = number, error = %Causes(&error), "model call postponed");
                 } else {

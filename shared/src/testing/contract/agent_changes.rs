@@ -31,7 +31,7 @@ pub(super) const CHECKS: &[Check<Store>] = &[
         Box::pin(made_up_cursor(s))
     }),
     (
-        "a task gets its version, and whether the agent works",
+        "a task gets its version, whether the agent works, and its cache generation",
         |s| Box::pin(version_of_task(s)),
     ),
 ];
@@ -62,6 +62,7 @@ async fn change_is_stored(store: Store) -> Outcome {
     let mut third = changed(&second, "third");
     third.switch = Switch::Disabled;
     third.aliases = [("prod".parse()?, 1), ("Next_1-x".parse()?, 3)].into();
+    third.cache_generation = 1_795_000_000_000;
     store.replace(&second, &third).await?;
     same(&head(&store, &first.newest).await?, &Some(third.clone()))?;
     let mut fourth = third.clone();
@@ -198,24 +199,24 @@ async fn made_up_cursor(store: Store) -> Outcome {
 async fn version_of_task(store: Store) -> Outcome {
     let first = created(&store).await?;
     let mut second = changed(&first, "second");
-    second.switch = Switch::Disabled;
+    (second.switch, second.cache_generation) = (Switch::Disabled, 1_795_000_000_000);
     let (tenant, id) = (&first.newest.tenant, first.newest.id);
     let of_task = async |version| {
         let version = AgentVersion { id, version };
         store.of_task(tenant, version).await
     };
-    let expected = |head: &AgentHead, switch| {
-        let agent = head.newest.clone();
+    let expected = |of: &AgentHead, now: &AgentHead| {
         Some(AgentOfTask {
-            agent,
-            switch,
+            agent: of.newest.clone(),
+            switch: now.switch,
+            cache_generation: now.cache_generation,
             tenant: TenantStatus::Active,
         })
     };
-    same(&of_task(1).await?, &expected(&first, Switch::Enabled))?;
+    same(&of_task(1).await?, &expected(&first, &first))?;
     store.replace(&first, &second).await?;
-    same(&of_task(1).await?, &expected(&first, Switch::Disabled))?;
-    same(&of_task(2).await?, &expected(&second, Switch::Disabled))?;
+    same(&of_task(1).await?, &expected(&first, &second))?;
+    same(&of_task(2).await?, &expected(&second, &second))?;
     same(&of_task(3).await?, &None)?;
     let foreign = samples::fresh_tenant();
     let foreign = store.of_task(&foreign, first.newest.version_ref()).await?;

@@ -78,10 +78,12 @@ impl TaskAgents for MemoryStore {
         self.run_as(Call::ReadAgent, |records| {
             let head = records.agents.heads.get(&version.id);
             let switch = head.map_or(Switch::Enabled, |head| head.switch);
+            let cache_generation = head.map_or(0, |head| head.cache_generation);
             let agent = records.agents.version(tenant, version).cloned();
             Ok(agent.map(|agent| AgentOfTask {
                 agent,
                 switch,
+                cache_generation,
                 tenant: TenantStatus::Active,
             }))
         })

@@ -1,6 +1,7 @@
 //! `/v1/agents`.
 
 mod aliases;
+mod cache;
 mod changes;
 mod refusals;
 

@@ -202,6 +202,7 @@ async fn an_inline_agent_cannot_be_changed() {
             platform.patch(&path, r#"{"name":"x"}"#).await,
             platform.patch(&path, r#"{"enabled":false}"#).await,
             platform.delete(&path).await,
+            platform.delete(&format!("/v1/cache?agent_id={id}")).await,
             platform.put(&alias, r#"{"version":1}"#).await,
             platform.delete(&alias).await,
         ] {

@@ -64,6 +64,7 @@ pub(super) async fn inline_is_found(ports: AgentPorts) -> Outcome {
     let expected = AgentOfTask {
         agent: agent.clone(),
         switch: Switch::Enabled,
+        cache_generation: 0,
         tenant: TenantStatus::Active,
     };
     same(&of_task, &Some(expected))?;

@@ -152,6 +152,7 @@ async fn archived_is_hidden(ports: AgentPorts) -> Outcome {
     let expected = AgentOfTask {
         agent: agent.clone(),
         switch: Switch::Enabled,
+        cache_generation: 0,
         tenant: TenantStatus::Active,
     };
     same(&of_task, &Some(expected))?;
