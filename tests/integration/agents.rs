@@ -17,6 +17,10 @@ use crate::cost::{check_calls, new_task};
 /// agent, and one version more if it chooses another than the newest. One with an inline agent reads it,
 /// and writes it if it is new.
 #[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, from its beginning to its end"
+)]
 async fn a_change_of_an_agent_costs_a_read_and_a_write() {
     let aws = LocalAws::from_env().await;
     let (table, queue_url) = (aws.create_state_table().await, aws.create_queue().await);

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::app::{NewTask, Room, RunOutcome, Runner, Tasks, WorkTimes};
-use shared::domain::{AgentId, BuiltinTool, CacheRules, TaskStatus, ToolCall, ToolRunner};
+use shared::domain::{
+    AgentId, BuiltinTool, CacheRules, Provider, TaskStatus, ToolCall, ToolRunner,
+};
 use shared::ports::{
     AgentStore, Claimed, Horizon, Journal, PageRequest, Retention, TaskDetails, TaskFilter,
     TaskMessage, TaskStore,

@@ -173,14 +173,24 @@ async fn two_hundred_racing_calls_never_pass_a_cap_that_allows_fifty() {
     let shared = Shared::new().await;
     let now = SystemClock.now();
     let request = || priced(&shared.prompt);
+    let key: KeyId = "key_aaaaaaaaaaaa".parse().unwrap();
     // What fifty calls may cost at most, by a generous count of their bytes.
     let cap = PriceTable::current()
         .bound(request().model(), 2_500, 100, now)
         .unwrap()
         * 50;
-    let caps = DailyCaps {
-        tenant: Some(cap),
+    let of_deployment = DailyCaps {
+        tenant: Some(1),
         deployment: Some(cap * 2),
+    };
+    let own = |day: u64| {
+        let caps = Caps::NONE.with(CapKind::CostOfDay, day).unwrap();
+        caps.with(CapKind::CostOfMonth, cap * 2).unwrap()
+    };
+    // Half of the calls are made with a key that may spend half of what its tenant may.
+    let caps = CapsOfTask {
+        tenant: own(cap),
+        key: own(cap / 2),
     };
     let stacks: Vec<_> = (0..4)
         .map(|_| {
@@ -189,12 +199,13 @@ async fn two_hundred_racing_calls_never_pass_a_cap_that_allows_fifty() {
                 &shared.table,
                 &shared.table,
                 shared.provider.url(),
-                (caps, CapsOfTask::default()),
+                (of_deployment, caps),
             )
         })
         .collect();
     let call = |number: usize| {
-        let (stack, request) = (Arc::clone(&stacks[number % 4]), request());
+        let (stack, mut request) = (Arc::clone(&stacks[number % 4]), request());
+        request.caller.key = Some(key).filter(|_| number.is_multiple_of(2));
         tokio::spawn(async move { stack.call(&request).await })
     };
 
@@ -263,6 +274,20 @@ async fn two_hundred_racing_calls_never_pass_a_cap_that_allows_fifty() {
         (KILLED, before.committed_micro_usd),
         "the deployment's day"
     );
+    let tenant: TenantId = "acme".parse().unwrap();
+    for period in [Period::day(now), Period::month(now)] {
+        let of_key = BudgetKey::Key(tenant.clone(), key, period);
+        let of_key = budgets.budget(&of_key, SystemClock.now()).await.unwrap();
+        let spent = of_key.committed_micro_usd;
+        assert!(
+            (1..=cap / 2).contains(&spent),
+            "{period}: {spent} of {}",
+            cap / 2
+        );
+    }
+    let month = BudgetKey::Tenant(tenant, Period::month(now));
+    let month = budgets.budget(&month, SystemClock.now()).await.unwrap();
+    assert_eq!(month.committed_micro_usd, before.committed_micro_usd);
     let after = budgets
         .budget(&day, SystemClock.now().plus(Duration::from_mins(10)))
         .await

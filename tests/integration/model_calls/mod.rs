@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use futures::stream::{self, StreamExt};
-use shared::domain::{ModelChain, ModelRef, ModelRequest, Provider, ReservationId};
+use shared::domain::{
+    CapKind, Caps, KeyId, ModelChain, ModelRef, ModelRequest, Period, Provider, ReservationId,
+    TenantId,
+};
 use shared::policy::{DailyCaps, PriceTable};
 use shared::ports::clock::SystemClock;
 use shared::ports::{
-    Allowance, BudgetKey, Budgets, Clock, Model, ModelErrorKind, Reservation, Reserved,
+    Allowance, BudgetKey, Budgets, CapsOfTask, Clock, Model, ModelErrorKind, Reservation, Reserved,
 };
 use shared::store::DynamoBudgets;
 use tests::calls::{self, Call};

@@ -3,10 +3,8 @@
 use std::num::NonZeroU32;
 
 use shared::app::{NewTask, Room, RunError, RunOutcome, Runner, TaskSlots, Tasks, WorkTimes};
-use shared::domain::{
-    Agent, CacheRules, CapKind, Caps, KeyId, ModelChain, Task, TaskId, TaskStatus,
-};
-use shared::ports::{AgentStore, CapsOfTask, TaskMessage, TaskStore};
+use shared::domain::{Agent, CacheRules, Task, TaskId, TaskStatus};
+use shared::ports::{AgentStore, TaskMessage, TaskStore};
 use shared::queue::SqsTaskQueue;
 use shared::store::{DynamoAgentStore, DynamoJournal, DynamoSlots, DynamoTaskStore, DynamoUsage};
 use shared::testing::{ManualClock, SameCaps, ScriptedTools, samples};
@@ -114,6 +112,7 @@ impl Fleet {
             store: self.store(),
             journal: Arc::clone(&runner.journal),
             queue: Arc::clone(&runner.queue),
+            providers: Provider::ALL.to_vec(),
             clock: Arc::clone(&runner.clock),
         };
         let keys = [
@@ -211,7 +210,8 @@ async fn two_hundred_racing_tasks_never_pass_a_cap_on_running_tasks() {
             }
         }
         // Those that ran in this round are behind those that did not.
-        left.rotate_left(OF_DEPLOYMENT.min(left.len()) % left.len().max(1));
+        let ran = OF_DEPLOYMENT.min(left.len());
+        left.rotate_left(ran);
         pending = left;
     }
     assert!(pending.is_empty(), "{} tasks did not end", pending.len());
