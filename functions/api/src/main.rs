@@ -74,7 +74,6 @@ async fn connect(config: Config) -> Api {
         config.api_key_grace,
         TenantId::home(),
     );
-    let key = Arc::new(deployment_key.clone());
     Api {
         agents: Agents {
             store: agents(),
@@ -84,7 +83,7 @@ async fn connect(config: Config) -> Api {
         },
         waits: Waits::new(tasks.clone(), Arc::new(wait_slots), config.tenant_max_waits),
         tasks,
-        readiness: Arc::new(readiness(store, queue, key)),
+        readiness: Arc::new(readiness(store, queue, Arc::new(deployment_key.clone()))),
         keys,
         tenants,
         providers: ProviderReports::new(Arc::new(circuits), config.providers, clock()),
