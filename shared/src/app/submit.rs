@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::send::send_outgoing;
 use super::span::record;
 use super::{AgentDraft, AppError};
+use crate::domain::id::id_bytes;
 use crate::domain::{
     Agent, AgentHead, AgentId, AgentVersion, AliasName, CacheUse, Invalid, KeyId, LimitBound,
     LimitChanges, Limits, Metadata, ModelChoice, Provider, Scope, Switch, Task, TaskId, TaskInput,
@@ -382,16 +383,6 @@ fn derived_id(tenant: &TenantId, key: &IdempotencyKey) -> TaskId {
         .chain_update([0])
         .chain_update(&key.0);
     TaskId::derived(id_bytes(digest))
-}
-
-/// The part of a digest that an id has.
-pub(super) fn id_bytes(digest: Sha256) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes
-        .iter_mut()
-        .zip(digest.finalize())
-        .for_each(|(byte, from)| *byte = from);
-    bytes
 }
 
 /// The existing task, if it is of the same agent and input. A version must be the same if it was

@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::time::Timestamp;
@@ -105,6 +106,16 @@ impl AgentId {
     pub fn is_inline(&self) -> bool {
         self.moment().is_none()
     }
+}
+
+/// The part of a digest that an id has.
+pub(crate) fn id_bytes(digest: Sha256) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes
+        .iter_mut()
+        .zip(digest.finalize())
+        .for_each(|(byte, from)| *byte = from);
+    bytes
 }
 
 /// The text is not an id of this kind.

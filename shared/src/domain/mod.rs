@@ -23,6 +23,7 @@ pub mod health;
 pub mod hex;
 pub mod hidden;
 pub mod id;
+mod inline_id;
 pub mod invalid;
 pub mod limits;
 mod metadata;

@@ -11,6 +11,8 @@ use super::cut;
 /// The names of fields and parameters that the log may have. Any other name may be a client's own
 /// word, such as a key of `metadata`.
 const NAMES: &[&str] = &[
+    "Prefer",
+    "agent",
     "agent_id",
     "agent_version",
     "alias",
@@ -43,10 +45,15 @@ const NAMES: &[&str] = &[
     "limit",
     "limits",
     "max_age_seconds",
+    "max_agents",
     "max_attempts",
     "max_cost_micro_usd",
+    "max_cost_micro_usd_per_day",
+    "max_cost_micro_usd_per_month",
+    "max_keys",
     "max_output_tokens",
     "max_response_bytes",
+    "max_running_tasks",
     "max_seconds",
     "max_steps",
     "max_tokens",
@@ -87,10 +94,6 @@ const NAMES: &[&str] = &[
     "type",
     "version",
     "wait",
-    "Idempotency-Key",
-    "If-Match",
-    "If-None-Match",
-    "Prefer",
 ];
 
 /// One broken rule: of the body, at a JSON pointer (RFC 6901), or of a query parameter or header.

@@ -408,6 +408,8 @@ async fn tenants_and_keys_have_caps_on_their_tasks() {
     let first = new_key(key(json!({}))).await.body;
     let token = first["token"].as_str().unwrap();
     for (cap, largest) in CAPS {
+        // What is known of a key and its tenant is used for 30 s.
+        platform.clock.advance(std::time::Duration::from_secs(30));
         let limits = |most: Value| json!({ "limits": { cap: most } });
         let set = async |body| send(&platform, "PATCH", "/v1/tenants/acme", body).await;
         let changed = set(limits(json!(largest))).await;

@@ -45,8 +45,7 @@ async fn a_tenant_has_at_most_as_many_agents_as_the_operator_says() {
     let platform = Platform::new();
     let body = json!({ "id": "acme", "limits": { "max_agents": 2 } });
     let created = send(&platform, "POST", "/v1/tenants", body).await;
-    let expected = json!({ "requests_per_minute": null, "max_agents": 2, "max_keys": null });
-    assert_eq!(created.body["limits"], expected);
+    assert_eq!(created.body["limits"]["max_agents"], 2);
     let scopes = [Scope::AgentsRead, Scope::AgentsWrite];
     let (_, token) = platform.create_key("acme", &scopes).await;
     let create = async || send_as(&platform, &token, ("POST", "/v1/agents", AGENT)).await;
@@ -145,8 +144,8 @@ async fn a_limit_is_a_whole_number_in_its_range() {
     let refused = send(&platform, "PATCH", ACME, unknown).await;
     check_refused(&refused, &[("/limits/max_tasks", "")], "an unknown limit");
     let found = platform.get(ACME).await.body;
-    let expected = json!({ "requests_per_minute": null, "max_agents": null, "max_keys": null });
-    assert_eq!(found["limits"], expected);
+    let limits = found["limits"].as_object().unwrap();
+    assert!(limits.values().all(Value::is_null), "{limits:?}");
     let other = platform.get("/v1/tenants/other").await;
     assert_eq!(other.status, StatusCode::NOT_FOUND);
 }

@@ -3,6 +3,7 @@
 //!
 //! Numbers inside keys are padded with zeros, so that they sort as numbers.
 
+mod limits;
 mod usage;
 
 use std::fmt::{self, Display};
@@ -13,8 +14,8 @@ use crate::domain::{
     AgentId, AgentVersion, AnswerKey, HealthKey, Hex, KeyId, ModelRef, StepPlace, TaskId, TenantId,
     Timestamp,
 };
-use crate::ports::{BudgetKey, LimitOwner};
-
+use limits::tenant_budgets;
+pub(super) use limits::{budget, request_count, slots, waits};
 pub(super) use usage::{usage, usage_check, usage_days, usage_row};
 
 /// The table's partition key.
@@ -54,10 +55,6 @@ pub(super) const STEP_PREFIX: &str = "STEP#";
 
 /// What the sort keys of the blocks of a task's history begin with.
 const HISTORY_PREFIX: &str = "HISTORY#";
-
-/// Into how many records the budget of a day is split. Changed, the day of the change would begin
-/// again.
-pub(super) const BUDGET_PARTS: u8 = 8;
 
 const TASK_PREFIX: &str = "TASK#";
 const TENANT_PREFIX: &str = "TENANT#";
@@ -126,7 +123,7 @@ pub(super) fn parse_listed_api_key(sk: &str) -> Option<KeyId> {
 /// All partitions whose records go with a tenant: of its agents, API keys and counts, of its daily
 /// budgets, and of its usage. Its tasks and the ephemeral table are not among them.
 pub(super) fn tenant_partitions(tenant: &TenantId) -> Vec<String> {
-    let budgets = (0..BUDGET_PARTS).map(|part| tenant_budgets(tenant, part));
+    let budgets = tenant_budgets(tenant);
     budgets
         .chain([usage(tenant), self::tenant(tenant)])
         .collect()
@@ -303,79 +300,9 @@ pub(super) fn health(key: &HealthKey) -> Key {
     }
 }
 
-/// An owner's slots, in a partition of their own, because they change with every run of a task.
-pub(super) fn slots(owner: &LimitOwner) -> Key {
-    Key {
-        pk: format!("SLOTS#{}", id_of(owner)),
-        sk: "HELD".to_owned(),
-    }
-}
-
-/// The waits of an owner's clients, apart from its slots, because they change with requests.
-pub(super) fn waits(owner: &LimitOwner) -> Key {
-    Key {
-        pk: format!("WAITS#{}", id_of(owner)),
-        sk: "HELD".to_owned(),
-    }
-}
-
-/// The owner's id. Only that of a key has an underscore.
-fn id_of(owner: &LimitOwner) -> String {
-    match owner {
-        LimitOwner::Tenant(tenant) => tenant.to_string(),
-        LimitOwner::Key(key) => key.to_string(),
-    }
-}
-
-/// The requests of an owner in one minute.
-pub(super) fn request_count(owner: &LimitOwner, minute: u64) -> Key {
-    let owner = match owner {
-        LimitOwner::Key(id) => id.to_string(),
-        LimitOwner::Tenant(tenant) => format!("tenant#{tenant}"),
-    };
-    Key {
-        pk: format!("RATE#{owner}"),
-        sk: format!("{minute:010}"),
-    }
-}
-
 /// A moment in the unit of [`EXPIRES_AT`]: whole seconds since the epoch.
 pub(super) const fn seconds(moment: Timestamp) -> u64 {
     moment.as_millis() / 1_000
-}
-
-/// The records of a budget: a task's is with the task, a period's are in partitions of their own. The
-/// budgets of keys are with those of their tenant, and are deleted with it.
-pub(super) fn budget(budget: &BudgetKey) -> Vec<Key> {
-    let parts = |partition: &dyn Fn(u8) -> String, sk: String| {
-        let part = |number| Key {
-            pk: partition(number),
-            sk: sk.clone(),
-        };
-        (0..BUDGET_PARTS).map(part).collect()
-    };
-    match budget {
-        BudgetKey::Task(id) => vec![Key {
-            pk: task_partition(*id),
-            sk: "BUDGET".to_owned(),
-        }],
-        BudgetKey::Tenant(tenant, period) => {
-            parts(&|part| tenant_budgets(tenant, part), period.to_string())
-        }
-        BudgetKey::Key(tenant, key, period) => parts(
-            &|part| tenant_budgets(tenant, part),
-            format!("{key}#{period}"),
-        ),
-        BudgetKey::Deployment(period) => parts(
-            &|part| format!("DEPLOYMENTBUDGET#{part}"),
-            period.to_string(),
-        ),
-    }
-}
-
-/// The partition with this part of each budget of the tenant and its keys.
-fn tenant_budgets(tenant: &TenantId, part: u8) -> String {
-    format!("BUDGET#{tenant}#{part}")
 }
 
 /// A task's place in [`TASKS`].

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{Period, Provider};
+use crate::ports::{BudgetKey, LimitOwner};
 use crate::testing::samples;
 
 const TASK: &str = "tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10";
