@@ -24,8 +24,7 @@ CURL = """curl() { printf '%s ' "$@" >> "$CALLS"; echo >> "$CALLS"; echo '{"id":
 class Commands(unittest.TestCase):
     def test_the_readme_creates_patches_executes_and_shows_the_usage(self):
         lines = readme.commands(readme.README.read_text())
-        self.assertEqual(len(lines), len(STORY))
-        for line, (method, path) in zip(lines, STORY):
+        for line, (method, path) in zip(lines, STORY, strict=True):
             with self.subTest(path):
                 self.assertEqual(line.count("curl "), 1)
                 self.assertIn(f'"$API_URL{path}"', line)
@@ -43,9 +42,8 @@ class Commands(unittest.TestCase):
                 stdout=subprocess.DEVNULL,
             )
             called = calls.read().splitlines()
-        for call, (_, path) in zip(called, STORY):
+        for call, (_, path) in zip(called, STORY, strict=True):
             self.assertIn("u" + path.replace("$AGENT", "x_1").replace("$TASK", "x_1"), call)
-        self.assertEqual(len(called), len(STORY))
 
     def test_without_the_section_the_script_says_what_is_missing(self):
         for text in ("# Title\n", f"\n{readme.HEADING}\n\nwords\n\n## Next\n\n```\ncurl\n```\n"):
@@ -53,9 +51,10 @@ class Commands(unittest.TestCase):
                 readme.commands(text)
 
 
-class Check(unittest.TestCase):
-    TASK = {"status": "completed", "agent_id": "agt_1", "agent_version": 2}
+TASK = {"status": "completed", "agent_id": "agt_1", "agent_version": 2}
 
+
+class Check(unittest.TestCase):
     def check(self, task, *usages):
         api = mock.Mock()
         api.call.side_effect = [task, *({"data": usage} for usage in usages)]
@@ -63,11 +62,11 @@ class Check(unittest.TestCase):
             readme.check(api, "agt_1", "tsk_1")
 
     def test_a_task_of_another_version_or_without_usage_fails(self):
-        self.check(self.TASK, [{"group": "agt_1"}])
+        self.check(TASK, [{"group": "agt_1"}])
         for task, usage in (
-            ({**self.TASK, "agent_version": 1}, []),
-            ({**self.TASK, "status": "failed"}, []),
-            (self.TASK, [{"group": "agt_2"}]),
+            ({**TASK, "agent_version": 1}, []),
+            ({**TASK, "status": "failed"}, []),
+            (TASK, [{"group": "agt_2"}]),
         ):
             with self.subTest(task), self.assertRaises(phase.Failed):
                 self.check(task, usage)
