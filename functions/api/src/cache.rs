@@ -10,7 +10,7 @@ use crate::openapi::values;
 use crate::problem::Problem;
 use crate::query::{Params, refused};
 
-/// Has the tasks of an agent get no answer that is cached already.
+/// Clears the cache of an agent: its tasks no longer use answers that were cached before.
 #[utoipa::path(
     delete, path = "/v1/cache",
     params(("agent_id" = values::AgentId, Query, description = "The agent.")),

@@ -18,7 +18,7 @@ pub(crate) struct LimitsEntry {
     pub(crate) requests_per_minute: Patch<Whole<u32>>,
     /// Tasks that run at once. Further tasks wait.
     #[serde(default)]
-    #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 2_000)]
     pub(crate) max_running_tasks: Patch<Whole<u64>>,
     /// The cost of model calls in a day (UTC). Calls that could pass it are not made.
     #[serde(default)]

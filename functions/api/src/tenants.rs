@@ -48,7 +48,7 @@ pub(crate) struct TenantLimitsEntry {
     requests_per_minute: Patch<Whole<u32>>,
     /// Null is the deployment's default.
     #[serde(default)]
-    #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 2_000)]
     max_running_tasks: Patch<Whole<u64>>,
     /// Null is the deployment's default.
     #[serde(default)]

@@ -184,7 +184,7 @@ impl Agents {
         Ok(())
     }
 
-    /// Has the agent's tasks get no answer that is cached already. A task that a worker has uses
+    /// Clears the agent's cache: its tasks no longer use answers that were cached before. A task that a worker has uses
     /// cached answers until the worker leaves it.
     pub async fn clear_cache(&self, tenant: &TenantId, id: AgentId) -> Result<(), AppError> {
         record("agent_id", id.to_string());

@@ -1,4 +1,4 @@
-//! What those who work on tasks know of tenants and keys, not older than 30 s.
+//! A cache of the status and the caps of tenants, and of the caps of keys, for workers.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -18,8 +18,8 @@ const MAX_REMEMBERED: usize = 1_000;
 
 /// The status and the caps of tenants, and the caps of keys.
 ///
-/// What was read is used for 30 s. If it can't be read then, the last known is used: an outage must
-/// not stop all tenants.
+/// What was read is used for 30 s, and is then read again. If that fails, the last known is used for
+/// another 30 s: an outage must not stop all tenants.
 pub struct KnownTenants {
     tenants: Arc<dyn TenantStore>,
     keys: Arc<dyn KeyStore>,

@@ -172,7 +172,9 @@ const fn cap_advice(scope: BudgetScope) -> &'static str {
             "retry the task with a higher max_cost_micro_usd in limits (above the agent's, this needs the scope \
              tasks:limits); for new tasks, raise the agent's"
         }
-        BudgetScope::Key => "retry the task when the cap begins anew, or raise the key's limits",
+        BudgetScope::Key => {
+            "retry the task when the cap begins anew, raise the key's limits, or lower max_output_tokens"
+        }
         BudgetScope::Tenant => {
             "retry the task when the cap begins anew, or let the operator raise the tenant's limits or the \
              deployment's TenantDailyBudgetMicroUsd"

@@ -125,7 +125,7 @@ impl AgentHead {
         }
     }
 
-    /// Has the agent's tasks get no answer that is cached already. The generation is the moment in
+    /// Clears the agent's cache: its tasks no longer use answers that were cached before. The generation is the moment in
     /// milliseconds, so that no other agent, and no agent that lost its generation, has had it before.
     pub fn clear_cache(&mut self, now: Timestamp) {
         self.cache_generation = now.as_millis().max(self.cache_generation + 1);

@@ -27,10 +27,11 @@ impl CapKind {
         }
     }
 
-    /// The largest cap: 10,000 tasks, or a billion USD.
+    /// The largest cap: 2,000 tasks, because one record has a slot for each of them, or a billion
+    /// USD.
     const fn most(self) -> u64 {
         match self {
-            Self::RunningTasks => 10_000,
+            Self::RunningTasks => 2_000,
             Self::CostOfDay | Self::CostOfMonth => 1_000_000_000_000_000,
         }
     }

@@ -12,7 +12,8 @@ use super::tenant::TenantId;
 use super::tool::BuiltinTool;
 use super::transcript::{OutputSchema, ToolDefinition};
 
-/// All that makes one inline agent another than the next. A field that a later version adds is left
+/// The fields that decide the id of an inline agent: two definitions that differ in one of them are two
+/// agents. A field that a later version adds is left
 /// out while it has its default, so that ids stay.
 #[derive(Serialize)]
 struct Definition<'a> {

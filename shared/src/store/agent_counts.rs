@@ -175,8 +175,7 @@ impl DynamoAgentStore {
                 .condition_expression("#counted_at = :counted_at")
                 .expression_attribute_values(":counted_at", moment(counted_at));
             if let Err(error) = request.send().await {
-                // Another request was faster.
-                return record_that_failed_update(error).map(drop);
+                return by_another(record_that_failed_update(error));
             }
         }
         let agents = self.count_present(tenant).await?;
@@ -191,7 +190,7 @@ impl DynamoAgentStore {
             .expression_attribute_values(":now", moment(now));
         match request.send().await {
             Ok(_) => Ok(()),
-            Err(error) => record_that_failed_update(error).map(drop),
+            Err(error) => by_another(record_that_failed_update(error)),
         }
     }
 
@@ -213,6 +212,14 @@ impl DynamoAgentStore {
                 return Ok(agents);
             }
         }
+    }
+}
+
+/// Succeeds if another request changed the record, or is changing it: the caller looks again.
+fn by_another(failed: Result<Option<Item>, StoreError>) -> Result<(), StoreError> {
+    match failed {
+        Ok(_) | Err(StoreError::Conflict) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

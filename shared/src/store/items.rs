@@ -135,7 +135,6 @@ pub(super) fn usage(usage: Usage) -> (&'static str, AttributeValue) {
     )
 }
 
-/// The limit on the rate of requests in the attribute `name`.
 /// The attributes of the caps that there are.
 pub(super) fn caps(caps: Caps) -> impl Iterator<Item = (&'static str, AttributeValue)> {
     caps.present()
@@ -153,6 +152,7 @@ pub(super) fn read_caps(fields: &Fields<'_>) -> Result<Caps, StoreError> {
     Ok(caps)
 }
 
+/// The limit on the rate of requests in the attribute `name`.
 pub(super) fn rate(fields: &Fields<'_>, name: &str) -> Result<RequestRate, StoreError> {
     fields.valid(RequestRate::per_minute(fields.number(name)?))
 }

@@ -394,7 +394,7 @@ async fn writes_above_a_limit_are_refused_until_the_next_minute() {
 
 /// The caps, and the largest value of each.
 const CAPS: [(&str, u64); 3] = [
-    ("max_running_tasks", 10_000),
+    ("max_running_tasks", 2_000),
     ("max_cost_micro_usd_per_day", 1_000_000_000_000_000),
     ("max_cost_micro_usd_per_month", 1_000_000_000_000_000),
 ];

@@ -32,9 +32,9 @@ pub(super) struct HeldSlots {
 }
 
 impl TaskSlots {
-    /// Caps of which `slots` counts the tasks. A tenant without a cap of its own may run
-    /// `most_of_tenant` tasks, or any number. All workers together run `at_once` tasks at most, if
-    /// that is known: a cap that they can't reach is not counted.
+    /// Creates caps whose running tasks are counted in `slots`. A tenant without a cap of its own may
+    /// run `most_of_tenant` tasks, or any number. `at_once` is the most tasks that all workers run
+    /// together: a cap at or above it needs no count.
     pub fn new(
         slots: Arc<dyn Slots>,
         caps: Arc<dyn TaskCaps>,
@@ -112,10 +112,9 @@ impl TaskSlots {
         let of_tenant = own_cap(own.tenant).or_else(|| Some(self.most_of_tenant?.get()));
         let tenant = LimitOwner::Tenant(spec.tenant.clone());
         let at_once = self.at_once;
-        let all = of_tenant
-            .map(|most| (tenant, most))
-            .into_iter()
-            .chain(of_key);
+        // The key's first: its tasks must not take slots from others before they are refused.
+        let of_tenant = of_tenant.map(|most| (tenant, most));
+        let all = of_key.into_iter().chain(of_tenant);
         all.filter(move |(_, most)| at_once.is_none_or(|at_once| *most < at_once.get()))
     }
 

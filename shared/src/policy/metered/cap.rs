@@ -41,12 +41,26 @@ impl Cap {
         spent.saturating_add(bound) > self.allowance.cap_micro_usd
     }
 
+    /// Whether the cap still refuses when `other` begins anew.
+    pub(super) fn outlasts(&self, other: &Self) -> bool {
+        match (self.period, other.period) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(own), Some(other)) => own.end() > other.end(),
+        }
+    }
+
     /// Says which cap refuses a call that may cost `bound`, how much it leaves, and when it begins
-    /// anew.
+    /// anew, if that helps.
     pub(super) fn refusal(&self, committed: u64, bound: u64) -> String {
-        let most = self.allowance.cap_micro_usd;
-        let left = most.saturating_sub(committed);
         let Self { scope, name, .. } = self;
+        let most = self.allowance.cap_micro_usd;
+        if bound > most {
+            return format!(
+                "{name} of the {scope} is {most}, which is less than the call may cost: {bound}"
+            );
+        }
+        let left = most.saturating_sub(committed);
         let reset = self.period.map_or_else(String::new, |period| {
             format!("; it begins anew on {} (UTC)", Period::day(period.end()))
         });

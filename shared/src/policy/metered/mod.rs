@@ -195,7 +195,10 @@ impl Metered {
                     );
                     metric::BUDGET_REFUSALS.add([], 1);
                     if cap.is_used_up(committed.saturating_sub(held), bound) {
-                        end = end.or(Some((cap, committed)));
+                        let is_later = |(end, _): &(&Cap, u64)| cap.outlasts(end);
+                        if end.as_ref().is_none_or(is_later) {
+                            end = Some((cap, committed));
+                        }
                     } else {
                         has_room_later = true;
                     }

@@ -41,28 +41,50 @@ fn own(scope: BudgetScope, cap: Caps) -> CapsOfTask {
 #[tokio::test(start_paused = true)]
 async fn a_cap_of_a_key_or_a_tenant_refuses_the_call_that_could_pass_it() {
     let bound = bound(&request());
-    let most = bound - 1;
-    let owners = [BudgetScope::Key, BudgetScope::Tenant];
-    let periods = [
-        (CapKind::CostOfDay, "2026-11-19"),
-        (CapKind::CostOfMonth, "2026-12-01"),
-    ];
-    for scope in owners {
-        for (kind, reset) in periods {
-            let own = own(scope, cap(kind, most));
-            let setup = setup_with([], Some(PLENTY), Arc::new(SameCaps(own)));
+    for scope in [BudgetScope::Key, BudgetScope::Tenant] {
+        for (kind, reset) in [
+            (CapKind::CostOfDay, "2026-11-19"),
+            (CapKind::CostOfMonth, "2026-12-01"),
+        ] {
+            let own = own(scope, cap(kind, bound));
+            let script = [Reply::Answer(answer(USED))];
+            let setup = setup_with(script, Some(PLENTY), Arc::new(SameCaps(own)));
+            setup.metered.call(&request()).await.unwrap();
             let error = setup.metered.call(&request()).await.unwrap_err();
             assert_eq!(error.kind, ModelErrorKind::BudgetExhausted(scope));
-            let message = error.said.unwrap().message.unwrap();
+            let (name, left) = (kind.field(), bound - price(USED));
             assert_eq!(
-                message,
+                error.said.unwrap().message.unwrap(),
                 format!(
-                    "{} of the {scope} is {most}, {most} are left, and the call may cost {bound}; it begins anew on {reset} (UTC)",
-                    kind.field(),
+                    "{name} of the {scope} is {bound}, {left} are left, and the call may cost {bound}; \
+                     it begins anew on {reset} (UTC)"
                 )
             );
-            assert_eq!(setup.model.requests(), vec![]);
+            assert_eq!(setup.model.requests().len(), 1);
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_caps_that_are_used_up_the_one_that_begins_anew_last_is_named() {
+    let bound = bound(&request());
+    let day = cap(CapKind::CostOfDay, bound);
+    let both = day.with(CapKind::CostOfMonth, bound).unwrap();
+    let less = cap(CapKind::CostOfDay, bound - 1);
+    for (caps, expected) in [
+        (both, "it begins anew on 2026-12-01 (UTC)".to_owned()),
+        (
+            less,
+            format!("which is less than the call may cost: {bound}"),
+        ),
+    ] {
+        let script = [Reply::Answer(answer(USED))];
+        let own = own(BudgetScope::Key, caps);
+        let setup = setup_with(script, None, Arc::new(SameCaps(own)));
+        drop(setup.metered.call(&request()).await);
+        let error = setup.metered.call(&request()).await.unwrap_err();
+        let message = error.said.unwrap().message.unwrap();
+        assert!(message.ends_with(&expected), "{message}");
     }
 }
 
