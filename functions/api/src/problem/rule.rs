@@ -11,6 +11,9 @@ use super::cut;
 /// The names of fields and parameters that the log may have. Any other name may be a client's own
 /// word, such as a key of `metadata`.
 const NAMES: &[&str] = &[
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
     "Prefer",
     "agent",
     "agent_id",
