@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::domain::{Invalid, Timestamp};
+use shared::domain::{Invalid, Period, Timestamp};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -25,9 +25,7 @@ pub(crate) fn whole_seconds(duration: Duration) -> u64 {
 
 /// The date of the day, counted from the epoch, such as `2026-11-22`.
 pub(crate) fn date(day: u64) -> String {
-    let mut text = rfc3339(Timestamp::start_of_day(day));
-    text.truncate("2026-11-22".len());
-    text
+    Period::Day(day).to_string()
 }
 
 /// The day of this date, counted from the epoch; `None` if it is before 1970 or not such a date.

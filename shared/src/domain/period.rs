@@ -21,7 +21,7 @@ impl Period {
 
     /// The month that `now` is in.
     pub const fn month(now: Timestamp) -> Self {
-        let (year, month, _) = civil(now.day());
+        let (year, month, _) = civil(now.day() + DAYS_BEFORE_1970);
         Self::Month((year - 1970) * 12 + month - 1)
     }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Day(day) => {
-                let (year, month, day) = civil(*day);
+                let (year, month, day) = civil(day.saturating_add(DAYS_BEFORE_1970));
                 write!(f, "{year:04}-{month:02}-{day:02}")
             }
             Self::Month(months) => write!(f, "{:04}-{:02}", 1970 + months / 12, months % 12 + 1),
@@ -51,14 +51,14 @@ impl fmt::Display for Period {
 }
 
 /// Days from March 1 of the year 0 to January 1, 1970.
-const DAYS_BEFORE_1970: u64 = 719_468;
+pub(crate) const DAYS_BEFORE_1970: u64 = 719_468;
 
-/// The year, the month and the day of the month of the day that is so many days after the epoch.
-/// The algorithm is Howard Hinnant's `civil_from_days`: years begin in March, so that a leap day is
-/// the last of its year.
-const fn civil(day: u64) -> (u64, u64, u64) {
-    let shifted = day.saturating_add(DAYS_BEFORE_1970);
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+/// The year, the month and the day of the month of the day that is so many days after March 1 of
+/// the year 0, by the Gregorian calendar. The algorithm is Howard Hinnant's `civil_from_days`
+/// ("chrono-Compatible Low-Level Date Algorithms"): years begin in March, so that a leap day is the
+/// last of its year, and eras have 400 years.
+pub(crate) const fn civil(days: u64) -> (u64, u64, u64) {
+    let (era, of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_based = (5 * of_year + 2) / 153;

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::domain::Timestamp;
+use crate::domain::period::{DAYS_BEFORE_1970, civil};
 use crate::ports::ToolOutput;
 
 /// From UTC-14 to UTC+14, in minutes: no zone on Earth is farther from UTC.
@@ -43,7 +44,7 @@ fn output(now: Timestamp, offset_minutes: i32) -> ToolOutput {
     let unix_seconds = i64::try_from(now.as_millis() / 1_000).unwrap_or(i64::MAX / 2);
     let local = unix_seconds + i64::from(offset_minutes) * 60;
     let (days, second) = (local.div_euclid(86_400), local.rem_euclid(86_400));
-    let (year, month, day) = date(days);
+    let (year, month, day) = civil(DAYS_BEFORE_1970.saturating_add_signed(days));
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     let rfc3339 = format!(
         "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{}",
@@ -66,27 +67,6 @@ fn zone(offset_minutes: i32) -> String {
             format!("{sign}{:02}:{:02}", size / 60, size % 60)
         }
     }
-}
-
-/// Year, month and day of the day that is `days` after 1 January 1970, by the Gregorian calendar.
-///
-/// The algorithm lets years begin in March, so that a leap day is the last day of a year, and
-/// counts eras of 400 years: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
-/// `civil_from_days`.
-fn date(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
