@@ -55,7 +55,7 @@ async fn uncounted(table: &Table) -> (TenantId, AgentHead) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn agents_without_a_number_are_counted_by_whoever_needs_it_first() {
+async fn agents_without_a_number_are_counted_when_it_is_needed_first() {
     let aws = LocalAws::from_env().await;
     let name = aws.create_state_table().await;
     let table = Arc::new(Table { aws, name });

@@ -7,34 +7,9 @@ use shared::domain::{Scope, Scopes};
 use shared::ports::KeyStore;
 use shared::testing::samples;
 
-use crate::platform::{AGENT, Answer, Platform, check_refused, redacted, request};
-
-async fn with_token(platform: &Platform, token: &str) -> Answer {
-    let request = Request::get("/v1/agents").header("authorization", format!("Bearer {token}"));
-    platform.send(request.body(Body::empty()).unwrap()).await
-}
-
-async fn send(platform: &Platform, method: &str, path: &str, body: Value) -> Answer {
-    let request = request(method, path).header("content-type", "application/json");
-    let body = Body::from(body.to_string());
-    platform.send(request.body(body).unwrap()).await
-}
-
-async fn send_with(
-    platform: &Platform,
-    token: &str,
-    method: &str,
-    path: &str,
-    body: Value,
-) -> Answer {
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("authorization", format!("Bearer {token}"))
-        .header("content-type", "application/json");
-    let body = Body::from(body.to_string());
-    platform.send(request.body(body).unwrap()).await
-}
+use crate::platform::{
+    AGENT, Answer, Platform, check_refused, redacted, send, send_as, with_token,
+};
 
 #[tokio::test]
 async fn a_key_lives_from_its_creation_to_its_revocation() {
@@ -422,7 +397,7 @@ async fn tenants_and_keys_have_caps_on_their_tasks() {
         assert_eq!(created.body["limits"][cap], 5);
 
         let path = format!("/v1/keys/{}", created.body["id"].as_str().unwrap());
-        let own = async |body| send_with(&platform, token, "PATCH", &path, body).await;
+        let own = async |body| send_as(&platform, token, "PATCH", &path, body).await;
         check_refused(&own(limits(json!(6))).await, &above, cap);
         assert_eq!(own(limits(json!(4))).await.body["limits"][cap], 4);
         assert_eq!(own(json!({ "name": "n" })).await.body["limits"][cap], 4);

@@ -1,5 +1,6 @@
 //! The platform in memory behind its routes.
 
+use std::fmt::Display;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -328,6 +329,39 @@ pub(crate) fn request(method: &str, path: &str) -> axum::http::request::Builder 
         .method(method)
         .uri(path)
         .header("authorization", format!("Bearer {KEY}"))
+}
+
+/// Sends a body with the deployment's own key.
+pub(crate) async fn send(
+    platform: &Platform,
+    method: &str,
+    path: &str,
+    body: impl Display,
+) -> Answer {
+    send_as(platform, KEY, method, path, body).await
+}
+
+/// Sends a body with this key.
+pub(crate) async fn send_as(
+    platform: &Platform,
+    token: &str,
+    method: &str,
+    path: &str,
+    body: impl Display,
+) -> Answer {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/json");
+    let body = Body::from(body.to_string());
+    platform.send(request.body(body).unwrap()).await
+}
+
+/// Lists agents with this key.
+pub(crate) async fn with_token(platform: &Platform, token: &str) -> Answer {
+    let request = Request::get("/v1/agents").header("authorization", format!("Bearer {token}"));
+    platform.send(request.body(Body::empty()).unwrap()).await
 }
 
 /// The value with ids and times replaced, so that whole bodies can be compared.

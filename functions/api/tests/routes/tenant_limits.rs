@@ -2,32 +2,13 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 use shared::domain::Scope;
 
-use crate::platform::{AGENT, Answer, Platform, check_refused, request};
+use crate::platform::{AGENT, Answer, Platform, check_refused, send, send_as};
 
 const ACME: &str = "/v1/tenants/acme";
-
-async fn send(platform: &Platform, method: &str, path: &str, body: Value) -> Answer {
-    let request = request(method, path).header("content-type", "application/json");
-    let body = Body::from(body.to_string());
-    platform.send(request.body(body).unwrap()).await
-}
-
-/// A request of the tenant itself.
-async fn send_as(platform: &Platform, token: &str, request: (&str, &str, &str)) -> Answer {
-    let (method, path, body) = request;
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("authorization", format!("Bearer {token}"))
-        .header("content-type", "application/json");
-    let body = Body::from(body.to_owned());
-    platform.send(request.body(body).unwrap()).await
-}
 
 fn limits(agents: &Value, keys: &Value) -> Value {
     json!({ "limits": { "max_agents": agents, "max_keys": keys } })
@@ -48,20 +29,20 @@ async fn a_tenant_has_at_most_as_many_agents_as_the_operator_says() {
     assert_eq!(created.body["limits"]["max_agents"], 2);
     let scopes = [Scope::AgentsRead, Scope::AgentsWrite];
     let (_, token) = platform.create_key("acme", &scopes).await;
-    let create = async || send_as(&platform, &token, ("POST", "/v1/agents", AGENT)).await;
+    let create = async || send_as(&platform, &token, "POST", "/v1/agents", AGENT).await;
     let first = create().await;
     for status in [first.status, create().await.status] {
         assert_eq!(status, StatusCode::CREATED);
     }
     let full = "the tenant has 2 agents, and its max_agents is 2; archive one first";
     check_full(&create().await, full);
-    let listed = send_as(&platform, &token, ("GET", "/v1/agents", "")).await;
+    let listed = send_as(&platform, &token, "GET", "/v1/agents", "").await;
     assert_eq!(listed.body["data"].as_array().unwrap().len(), 2);
     let counts = async || platform.get(ACME).await.body["counts"].take();
     assert_eq!(counts().await, json!({ "agents": 2, "keys": 1 }));
     let path = format!("/v1/agents/{}", first.body["id"].as_str().unwrap());
     for _ in 0..2 {
-        let archived = send_as(&platform, &token, ("DELETE", &path, "")).await;
+        let archived = send_as(&platform, &token, "DELETE", &path, "").await;
         assert_eq!(archived.status, StatusCode::NO_CONTENT);
     }
     assert_eq!(counts().await["agents"], 1);
@@ -91,7 +72,7 @@ async fn a_key_counts_until_it_is_revoked() {
     let (_, token) = platform.create_key("acme", &[Scope::Keys]).await;
     let new = json!({ "name": "k", "scopes": ["keys"], "expires_at": "2026-11-18T11:07:40Z" });
     let own = new.to_string();
-    let first = send_as(&platform, &token, ("POST", "/v1/keys", &own)).await;
+    let first = send_as(&platform, &token, "POST", "/v1/keys", &own).await;
     assert_eq!(first.status, StatusCode::CREATED, "{}", first.body);
     platform.clock.advance(Duration::from_mins(2));
     let new = json!({ "name": "k", "scopes": ["keys"] });
@@ -99,7 +80,7 @@ async fn a_key_counts_until_it_is_revoked() {
         "the tenant has 2 keys that are not revoked, and its max_keys is 2; revoke one first";
     let own = new.to_string();
     let refusals = [
-        send_as(&platform, &token, ("POST", "/v1/keys", &own)).await,
+        send_as(&platform, &token, "POST", "/v1/keys", &own).await,
         send(&platform, "POST", "/v1/tenants/acme/keys", new).await,
     ];
     for refused in refusals {
@@ -107,11 +88,11 @@ async fn a_key_counts_until_it_is_revoked() {
     }
     let path = format!("/v1/keys/{}", first.body["id"].as_str().unwrap());
     for _ in 0..2 {
-        let revoked = send_as(&platform, &token, ("DELETE", &path, "")).await;
+        let revoked = send_as(&platform, &token, "DELETE", &path, "").await;
         assert_eq!(revoked.status, StatusCode::OK);
     }
     assert_eq!(platform.get(ACME).await.body["counts"]["keys"], 1);
-    let again = send_as(&platform, &token, ("POST", "/v1/keys", &own)).await;
+    let again = send_as(&platform, &token, "POST", "/v1/keys", &own).await;
     assert_eq!(again.status, StatusCode::CREATED);
 }
 

@@ -3,23 +3,12 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 use shared::domain::Scope;
 use shared::testing::samples;
 
-use crate::platform::{Answer, Platform, request};
-
-async fn with_token(platform: &Platform, token: &str) -> Answer {
-    let request = Request::get("/v1/agents").header("authorization", format!("Bearer {token}"));
-    platform.send(request.body(Body::empty()).unwrap()).await
-}
-
-async fn send(platform: &Platform, method: &str, path: &str, body: Value) -> Answer {
-    let request = request(method, path).header("content-type", "application/json");
-    let body = Body::from(body.to_string());
-    platform.send(request.body(body).unwrap()).await
-}
+use crate::platform::{Answer, Platform, request, send, with_token};
 
 async fn delete(platform: &Platform, path: &str) -> Answer {
     let request = request("DELETE", path).body(Body::empty());
