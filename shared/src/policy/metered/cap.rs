@@ -1,7 +1,7 @@
 //! The caps on cost that a call is under.
 
 use super::DailyCaps;
-use crate::domain::{BudgetScope, CapKind, Caps, ModelRequest, Period, Timestamp};
+use crate::domain::{BudgetScope, Caller, CapKind, Caps, ModelRequest, Period, Timestamp};
 use crate::ports::{Allowance, BudgetKey, CapsOfTask};
 
 /// One cap that a call is under.
@@ -16,25 +16,6 @@ pub(super) struct Cap {
 }
 
 impl Cap {
-    /// The cap of a period.
-    fn of_period(
-        scope: BudgetScope,
-        name: &'static str,
-        (budget, period): (BudgetKey, Period),
-        cap_micro_usd: u64,
-    ) -> Self {
-        Self {
-            scope,
-            name,
-            budget,
-            allowance: Allowance {
-                cap_micro_usd,
-                spent_before_micro_usd: 0,
-            },
-            period: Some(period),
-        }
-    }
-
     /// Whether a call that may cost `bound` would pass the cap, with this much spent and nothing
     /// reserved.
     pub(super) const fn is_used_up(&self, spent: u64, bound: u64) -> bool {
@@ -77,60 +58,53 @@ pub(super) fn all(
     daily: DailyCaps,
     now: Timestamp,
 ) -> Vec<Cap> {
-    let caller = &request.caller;
-    let task = request.task_cap.map(|cap_micro_usd| Cap {
+    let Caller { tenant, task, key } = &request.caller;
+    let of_period = |scope, (name, most), period, budget| Cap {
+        scope,
+        name,
+        budget,
+        allowance: Allowance {
+            cap_micro_usd: most,
+            spent_before_micro_usd: 0,
+        },
+        period: Some(period),
+    };
+    let mut caps = Vec::new();
+    caps.extend(request.task_cap.map(|cap_micro_usd| Cap {
         scope: BudgetScope::Task,
         name: "max_cost_micro_usd",
-        budget: BudgetKey::Task(caller.task),
+        budget: BudgetKey::Task(*task),
         allowance: Allowance {
             cap_micro_usd,
             spent_before_micro_usd: request.task_spent,
         },
         period: None,
-    });
-    let periods = [
-        (CapKind::CostOfDay, Period::day(now)),
-        (CapKind::CostOfMonth, Period::month(now)),
-    ];
-    let of_key = |(kind, period): (CapKind, Period)| {
-        let budget = BudgetKey::Key(caller.tenant.clone(), caller.key?, period);
-        own_cap(BudgetScope::Key, own.key, kind, (budget, period))
-    };
-    let of_tenant = |(kind, period): (CapKind, Period)| {
-        let budget = BudgetKey::Tenant(caller.tenant.clone(), period);
-        own_cap(BudgetScope::Tenant, own.tenant, kind, (budget, period))
-    };
-    let keys = periods.into_iter().filter_map(of_key);
-    let tenants = periods.into_iter().filter_map(of_tenant);
-    let default = daily
-        .tenant
-        .filter(|_| own.tenant.get(CapKind::CostOfDay).is_none())
-        .map(|most| {
-            let day = Period::day(now);
-            let budget = BudgetKey::Tenant(caller.tenant.clone(), day);
-            Cap::of_period(
-                BudgetScope::Tenant,
-                "TenantDailyBudgetMicroUsd",
-                (budget, day),
-                most,
-            )
-        });
-    let deployment = daily.deployment.map(|most| {
-        let day = Period::day(now);
-        let budget = BudgetKey::Deployment(day);
-        let name = "DeploymentDailyBudgetMicroUsd";
-        Cap::of_period(BudgetScope::Deployment, name, (budget, day), most)
-    });
-    let all = task.into_iter().chain(keys).chain(tenants);
-    all.chain(default).chain(deployment).collect()
-}
-
-fn own_cap(
-    scope: BudgetScope,
-    caps: Caps,
-    kind: CapKind,
-    budget: (BudgetKey, Period),
-) -> Option<Cap> {
-    let most = caps.get(kind)?;
-    Some(Cap::of_period(scope, kind.field(), budget, most))
+    }));
+    let (day, month) = (Period::day(now), Period::month(now));
+    let kinds = [(CapKind::CostOfDay, day), (CapKind::CostOfMonth, month)];
+    let named = |caps: Caps, kind: CapKind| Some((kind.field(), caps.get(kind)?));
+    for (kind, period) in kinds {
+        caps.extend(key.zip(named(own.key, kind)).map(|(key, cap)| {
+            let budget = BudgetKey::Key(tenant.clone(), key, period);
+            of_period(BudgetScope::Key, cap, period, budget)
+        }));
+    }
+    let default = daily.tenant.map(|most| ("TenantDailyBudgetMicroUsd", most));
+    for (kind, period) in kinds {
+        let default = default.filter(|_| kind == CapKind::CostOfDay);
+        caps.extend(named(own.tenant, kind).or(default).map(|cap| {
+            let budget = BudgetKey::Tenant(tenant.clone(), period);
+            of_period(BudgetScope::Tenant, cap, period, budget)
+        }));
+    }
+    caps.extend(daily.deployment.map(|most| {
+        let cap = ("DeploymentDailyBudgetMicroUsd", most);
+        of_period(
+            BudgetScope::Deployment,
+            cap,
+            day,
+            BudgetKey::Deployment(day),
+        )
+    }));
+    caps
 }
