@@ -356,7 +356,7 @@ pub const TASKS_DELETED: Counter<0> = Counter::listed("TasksDeleted");
 pub const TASKS_PURGED: Counter<0> = Counter::listed("TasksPurged");
 /// Agents that were deleted, last record included.
 pub const AGENTS_DELETED: Counter<0> = Counter::listed("AgentsDeleted");
-/// Tenants of which only the tombstone is left.
+/// Tenants that are deleted: only their tombstones are left.
 pub const TENANTS_DELETED: Counter<0> = Counter::listed("TenantsDeleted");
 /// Malformed messages that were deleted from the dead-letter queue.
 pub const POISON_DROPPED: Counter<0> = Counter::listed("PoisonDropped");

@@ -1,7 +1,7 @@
 //! Submissions that define their agent.
 //!
 //! The id of an inline agent is derived from its tenant and its definition. So the same definition
-//! is the same agent, whoever submits it and however often. The agent is stored before its task: if
+//! is the same agent, however often and with whichever key it is submitted. The agent is stored before its task: if
 //! the submission dies in between, no task names the agent, and it is removed like one whose last task
 //! was deleted.
 

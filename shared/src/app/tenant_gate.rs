@@ -10,7 +10,8 @@ use crate::ports::{AgentOfTask, StoreError, TaskAgents};
 
 /// The agents of tasks, with the status of their tenants.
 ///
-/// A tenant of which nothing can be read is taken for active: an outage must not stop all tenants.
+/// If a tenant can't be read and was never read, it is taken for active: an outage must not stop all
+/// tenants.
 pub struct TenantGate {
     agents: Arc<dyn TaskAgents>,
     tenants: Arc<KnownTenants>,

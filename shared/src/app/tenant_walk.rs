@@ -42,7 +42,7 @@ const AT_ONCE: usize = 10;
 /// What one round did, for its summary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TenantWalkSummary {
-    /// Tenants of which only the tombstone is left.
+    /// Tenants that are deleted: only their tombstones are left.
     pub tenants: u32,
     /// Tasks that were deleted.
     pub deleted: u32,

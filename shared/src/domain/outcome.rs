@@ -54,8 +54,8 @@ impl Failure {
         )
     }
 
-    /// The limit that the task reached, if that is why it failed. The cap on cost may be of another
-    /// budget: [`Setbacks::cap`] says of which.
+    /// The limit that the task reached, if that is why it failed. The cap on cost may be another
+    /// budget's: [`Setbacks::cap`] says whose.
     pub fn limit(&self) -> Option<LimitKind> {
         if self.code == FailureCode::BudgetExhausted {
             return Some(LimitKind::Budget);

@@ -71,7 +71,7 @@ pub trait TenantRetention: Send + Sync {
         place: Option<&str>,
     ) -> Result<WalkedTasks, StoreError>;
 
-    /// Notes how far the walk came, and that it goes on at `due_at`. Fails with
+    /// Notes how far the walk came, and that the next round is due at `due_at`. Fails with
     /// [`StoreError::Conflict`] if the tenant was changed meanwhile.
     async fn note_walk(&self, walked: &WalkedTenant, due_at: Timestamp) -> Result<(), StoreError>;
 
