@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 use super::send::send_outgoing;
 use super::span::record;
 use super::{AgentDraft, AppError};
-use crate::domain::id::id_bytes;
 use crate::domain::{
     Agent, AgentHead, AgentId, AgentVersion, AliasName, CacheUse, Invalid, KeyId, LimitBound,
     LimitChanges, Limits, Metadata, ModelChoice, Provider, Scope, Switch, Task, TaskId, TaskInput,
@@ -382,7 +381,7 @@ fn derived_id(tenant: &TenantId, key: &IdempotencyKey) -> TaskId {
         .chain_update(tenant.as_str())
         .chain_update([0])
         .chain_update(&key.0);
-    TaskId::derived(id_bytes(digest))
+    TaskId::of_digest(digest)
 }
 
 /// The existing task, if it is of the same agent and input. A version must be the same if it was

@@ -81,6 +81,16 @@ impl<K: Kind> Id<K> {
         Self::from_uuid(uuid::Builder::from_custom_bytes(digest).into_uuid())
     }
 
+    /// The id of the beginning of this digest.
+    pub(crate) fn of_digest(digest: Sha256) -> Self {
+        let mut bytes = [0; 16];
+        bytes
+            .iter_mut()
+            .zip(digest.finalize())
+            .for_each(|(byte, from)| *byte = from);
+        Self::derived(bytes)
+    }
+
     const fn from_uuid(uuid: Uuid) -> Self {
         Self {
             uuid,
@@ -106,16 +116,6 @@ impl AgentId {
     pub fn is_inline(&self) -> bool {
         self.moment().is_none()
     }
-}
-
-/// The part of a digest that an id has.
-pub(crate) fn id_bytes(digest: Sha256) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes
-        .iter_mut()
-        .zip(digest.finalize())
-        .for_each(|(byte, from)| *byte = from);
-    bytes
 }
 
 /// The text is not an id of this kind.

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::agent::AgentConfig;
 use super::chain::ModelChoice;
-use super::id::{AgentId, id_bytes};
+use super::id::AgentId;
 use super::limits::Limits;
 use super::rules::{CacheRules, Outage};
 use super::tenant::TenantId;
@@ -73,7 +73,7 @@ impl AgentId {
         };
         #[expect(clippy::expect_used, reason = "all names of fields are texts")]
         let json = serde_json::to_vec(&definition).expect("a definition can be written as JSON");
-        Self::derived(id_bytes(Sha256::new().chain_update(json)))
+        Self::of_digest(Sha256::new().chain_update(json))
     }
 }
 
