@@ -16,6 +16,7 @@ use super::agent_store::{DynamoAgentStore, check_same_version};
 use super::error::{failure, reasons_of_transaction, record_that_failed_update};
 use super::items::{Fields, Item, V, VERSION, moment, number};
 use super::keys::{self, AGENT_PREFIX};
+use super::table::wait_before;
 use crate::domain::{AgentHead, TenantId, Timestamp};
 use crate::ports::{Addition, StoreError};
 
@@ -62,7 +63,7 @@ impl DynamoAgentStore {
             .transact_items(version)
             .transact_items(self.table.transact_update(&count)?);
         for attempt in 0..TRIES {
-            wait_before(attempt).await;
+            wait_before(attempt, LONGEST_WAIT).await;
             let Err(error) = request.clone().send().await else {
                 return Ok(Addition::Added);
             };
@@ -107,7 +108,7 @@ impl DynamoAgentStore {
             .transact_items(self.table.transact_update(&first)?)
             .transact_items(self.table.transact_update(&count)?);
         for attempt in 0..TRIES {
-            wait_before(attempt).await;
+            wait_before(attempt, LONGEST_WAIT).await;
             let Err(error) = request.clone().send().await else {
                 return Ok(true);
             };
@@ -241,10 +242,6 @@ fn read(item: Option<&Item>) -> Result<Option<Count>, StoreError> {
 
 fn has_failed(write: &CancellationReason) -> bool {
     write.code() == Some("ConditionalCheckFailed")
-}
-
-async fn wait_before(attempt: u32) {
-    tokio::time::sleep((LONGEST_WAIT * attempt).mul_f64(fastrand::f64())).await;
 }
 
 #[cfg(test)]

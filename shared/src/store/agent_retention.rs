@@ -14,8 +14,7 @@ use super::agent_store::DynamoAgentStore;
 use super::error::{failure, record_that_failed_update};
 use super::items::{Fields, Item, moment, text};
 use super::keys::{
-    self, ARCHIVED_AGENTS, CREATED, DUE, DUE_AT, DUE_SHARD, INLINE_AGENTS, Key, PK, SK, TASKS,
-    TENANT_ID,
+    self, ARCHIVED_AGENTS, CREATED, DUE_AT, DUE_SHARD, INLINE_AGENTS, Key, PK, SK, TASKS, TENANT_ID,
 };
 use super::table;
 use super::task_item::AGENT_ID;
@@ -159,14 +158,7 @@ impl DynamoAgentStore {
     ) -> Result<Vec<ArchivedAgent>, StoreError> {
         let query = self
             .table
-            .query()
-            .index_name(DUE)
-            .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
-            .key_condition_expression("#shard = :shard AND #due_at <= :now")
-            .expression_attribute_names("#shard", DUE_SHARD)
-            .expression_attribute_names("#due_at", DUE_AT)
-            .expression_attribute_values(":shard", text(shard))
-            .expression_attribute_values(":now", moment(now));
+            .query_due(shard, "#due_at <= :moment", now, limit);
         let mut due = Vec::new();
         for entry in query.send().await.map_err(failure)?.items() {
             let fields = Fields::of_index(entry);

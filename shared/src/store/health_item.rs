@@ -2,9 +2,7 @@
 //!
 //! A note replaces the part of its kind as a whole, so processes need no agreement about it.
 
-use aws_sdk_dynamodb::types::AttributeValue;
-
-use super::items::{Attributes, Fields, Item, moment, name, number};
+use super::items::{Attributes, Fields, Item, map, moment, name, number};
 use crate::domain::{HealthNote, LastFailure, Latency, ModelHealth, Timestamp};
 use crate::ports::StoreError;
 
@@ -91,17 +89,10 @@ pub(super) fn read(item: &Item) -> Result<ModelHealth, StoreError> {
     })
 }
 
-fn map(attributes: impl IntoIterator<Item = (&'static str, AttributeValue)>) -> AttributeValue {
-    let attributes = attributes.into_iter();
-    AttributeValue::M(
-        attributes
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect(),
-    )
-}
-
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
+
     use super::super::{items, keys};
     use super::*;
     use crate::domain::{FailureCode, HealthKey};

@@ -105,14 +105,17 @@ pub(super) fn list(values: impl Iterator<Item = AttributeValue>) -> AttributeVal
     AttributeValue::L(values.collect())
 }
 
+/// Named values as a map.
+pub(super) fn map(
+    values: impl IntoIterator<Item = (impl Into<String>, AttributeValue)>,
+) -> AttributeValue {
+    let values = values.into_iter();
+    AttributeValue::M(values.map(|(name, value)| (name.into(), value)).collect())
+}
+
 /// Named texts as a map.
 pub(super) fn texts(texts: &BTreeMap<String, String>) -> AttributeValue {
-    let entries = texts.iter();
-    AttributeValue::M(
-        entries
-            .map(|(name, value)| (name.clone(), text(value)))
-            .collect(),
-    )
+    map(texts.iter().map(|(name, value)| (name, text(value))))
 }
 
 /// Token counts as an attribute.
@@ -126,12 +129,7 @@ pub(super) fn usage(usage: Usage) -> (&'static str, AttributeValue) {
     ];
     (
         USAGE,
-        AttributeValue::M(
-            counts
-                .into_iter()
-                .map(|(name, count)| (name.to_owned(), number(count)))
-                .collect(),
-        ),
+        map(counts.map(|(name, count)| (name, number(count)))),
     )
 }
 

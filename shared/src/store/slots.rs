@@ -19,7 +19,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::error::record_that_failed_update;
-use super::items::{Fields, Item, V, VERSION, moment, number};
+use super::items::{Fields, Item, V, VERSION, map, moment, number};
 use super::keys::{self, EXPIRES_AT, Key};
 use super::table::Table;
 use crate::domain::{TaskId, Timestamp};
@@ -257,8 +257,7 @@ fn slot_name(task: TaskId) -> String {
 }
 
 fn attribute(slot: &Slot) -> AttributeValue {
-    let fields = [(FENCE, number(slot.fence)), (UNTIL, moment(slot.until))];
-    AttributeValue::M(fields.map(|(name, value)| (name.to_owned(), value)).into())
+    map([(FENCE, number(slot.fence)), (UNTIL, moment(slot.until))])
 }
 
 #[cfg(test)]

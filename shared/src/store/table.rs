@@ -14,8 +14,9 @@ use aws_sdk_dynamodb::types::{
 };
 
 use super::error::{failure, failure_of_reads};
-use super::items::{Fields, Item, REVISION, number, text};
-use super::keys::{Key, NOTHING_THERE, PK, SK};
+use super::items::{self, Fields, Item, REVISION, number, text};
+use super::keys::{DUE, DUE_AT, DUE_SHARD, Key, NOTHING_THERE, PK, SK};
+use crate::domain::Timestamp;
 use crate::ports::{PageRequest, StoreError};
 
 /// The most writes of one batch.
@@ -44,6 +45,25 @@ impl Table {
             client,
             name: name.into(),
         }
+    }
+
+    /// The first entries of a shard of the index of what is due, of which `#due_at` meets the condition
+    /// with `:moment`.
+    pub(super) fn query_due(
+        &self,
+        shard: &str,
+        condition: &str,
+        moment: Timestamp,
+        limit: u32,
+    ) -> QueryFluentBuilder {
+        self.query()
+            .index_name(DUE)
+            .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
+            .key_condition_expression(format!("#shard = :shard AND {condition}"))
+            .expression_attribute_names("#shard", DUE_SHARD)
+            .expression_attribute_names("#due_at", DUE_AT)
+            .expression_attribute_values(":shard", text(shard))
+            .expression_attribute_values(":moment", items::moment(moment))
     }
 
     /// The record at `key`, as of now.
@@ -377,4 +397,9 @@ pub(super) fn attributes(key: Key) -> Item {
     [(PK, key.pk), (SK, key.sk)]
         .map(|(name, value)| (name.to_owned(), AttributeValue::S(value)))
         .into()
+}
+/// Waits before a try that others hinder: not before the first one, and then up to `longest` longer
+/// for each further try, at random.
+pub(super) async fn wait_before(attempt: u32, longest: Duration) {
+    tokio::time::sleep((longest * attempt).mul_f64(fastrand::f64())).await;
 }

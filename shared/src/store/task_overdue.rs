@@ -5,8 +5,8 @@ use futures::future::try_join_all;
 use futures::{StreamExt, stream};
 
 use super::error::failure;
-use super::items::{self, Fields, Item, text};
-use super::keys::{self, DUE, DUE_AT, DUE_SHARD, PK};
+use super::items::{Fields, Item};
+use super::keys::{self, DUE_AT, PK};
 use super::task_store::DynamoTaskStore;
 use crate::domain::{Task, TaskId, Timestamp};
 use crate::ports::StoreError;
@@ -91,16 +91,8 @@ impl DynamoTaskStore {
     ) -> Result<Vec<(Timestamp, TaskId)>, StoreError> {
         let query = self
             .table
-            .query()
-            .index_name(DUE)
-            .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX));
-        let query = query
-            .set_exclusive_start_key(shard.after.take())
-            .key_condition_expression(format!("#shard = :shard AND {condition}"))
-            .expression_attribute_names("#shard", DUE_SHARD)
-            .expression_attribute_names("#due_at", DUE_AT)
-            .expression_attribute_values(":shard", text(shard.name.as_str()))
-            .expression_attribute_values(":moment", items::moment(moment));
+            .query_due(&shard.name, condition, moment, limit)
+            .set_exclusive_start_key(shard.after.take());
         let answer = query.send().await.map_err(failure)?;
         // Skip an entry that is no task's. No code writes one, but it must not hide the others.
         let entry = |item| {

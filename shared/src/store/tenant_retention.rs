@@ -12,9 +12,7 @@ use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use super::api_key_item;
 use super::error::{failure, reasons_of_transaction, record_that_failed_update};
 use super::items::{Fields, Item, REVISION, moment, name, number, text};
-use super::keys::{
-    self, CREATED, DUE, DUE_AT, DUE_SHARD, Key, PK, TASKS, TENANT_ID, WALKED_TENANTS,
-};
+use super::keys::{self, CREATED, DUE_AT, DUE_SHARD, Key, PK, TASKS, TENANT_ID, WALKED_TENANTS};
 use super::table::{self, attributes};
 use super::task_item::STATUS;
 use super::task_list::start_key;
@@ -43,14 +41,7 @@ impl TenantRetention for DynamoTenantStore {
     ) -> Result<Vec<WalkedTenant>, StoreError> {
         let query = self
             .table
-            .query()
-            .index_name(DUE)
-            .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX))
-            .key_condition_expression("#shard = :shard AND #due_at <= :now")
-            .expression_attribute_names("#shard", DUE_SHARD)
-            .expression_attribute_names("#due_at", DUE_AT)
-            .expression_attribute_values(":shard", text(WALKED_TENANTS))
-            .expression_attribute_values(":now", moment(now));
+            .query_due(WALKED_TENANTS, "#due_at <= :moment", now, limit);
         let mut due = Vec::new();
         for entry in query.send().await.map_err(failure)?.items() {
             // The index may still list a tenant that is not walked any more.

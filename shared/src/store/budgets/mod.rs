@@ -23,7 +23,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
 use self::parts::Parts;
 use super::error::record_that_failed_update;
-use super::items::{Fields, Item, V, VERSION, moment, number};
+use super::items::{Fields, Item, V, VERSION, map, moment, number};
 use super::keys::Key;
 use super::table::Table;
 use crate::domain::{ReservationId, Timestamp};
@@ -279,12 +279,10 @@ fn hold_name(id: ReservationId) -> String {
 }
 
 fn hold(reservation: &Reservation) -> AttributeValue {
-    let amount = number(reservation.amount_micro_usd);
-    let fields = [
-        (AMOUNT, amount),
+    map([
+        (AMOUNT, number(reservation.amount_micro_usd)),
         (EXPIRES_AT, moment(reservation.expires_at)),
-    ];
-    AttributeValue::M(fields.map(|(name, value)| (name.to_owned(), value)).into())
+    ])
 }
 
 fn read(item: &Item) -> Result<Record, StoreError> {

@@ -9,6 +9,7 @@ use crate::ports::{BudgetKey, Reservation, Reserved, StoreError};
 use crate::store::error::reasons_of_transaction;
 use crate::store::items::{V, VERSION, number};
 use crate::store::keys::{self, Key};
+use crate::store::table::wait_before;
 
 /// How many times a reservation is tried while others change the same records.
 const TRIES: u32 = 12;
@@ -94,7 +95,7 @@ impl DynamoBudgets {
         now: Timestamp,
     ) -> Result<Reserved, StoreError> {
         for attempt in 0..TRIES {
-            tokio::time::sleep((LONGEST_WAIT * attempt).mul_f64(fastrand::f64())).await;
+            wait_before(attempt, LONGEST_WAIT).await;
             let seen = match self.read_together(parts.records()).await {
                 Ok(seen) => seen,
                 Err(StoreError::Conflict) => continue,

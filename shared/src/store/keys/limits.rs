@@ -11,39 +11,33 @@ const BUDGET_PARTS: u8 = 8;
 /// The records of a budget: a task's is with the task, a period's are in partitions of their own. The
 /// budgets of keys are with those of their tenant, and are deleted with it.
 pub(in crate::store) fn budget(budget: &BudgetKey) -> Vec<Key> {
-    let parts = |partition: &dyn Fn(u8) -> String, sk: String| {
-        let part = |number| Key {
-            pk: partition(number),
-            sk: sk.clone(),
-        };
-        (0..BUDGET_PARTS).map(part).collect()
+    let (owner, sk) = match budget {
+        BudgetKey::Task(id) => {
+            return vec![Key {
+                pk: task_partition(*id),
+                sk: "BUDGET".to_owned(),
+            }];
+        }
+        BudgetKey::Tenant(tenant, period) => (budgets_of(tenant), period.to_string()),
+        BudgetKey::Key(tenant, key, period) => (budgets_of(tenant), format!("{key}#{period}")),
+        BudgetKey::Deployment(period) => ("DEPLOYMENTBUDGET".to_owned(), period.to_string()),
     };
-    match budget {
-        BudgetKey::Task(id) => vec![Key {
-            pk: task_partition(*id),
-            sk: "BUDGET".to_owned(),
-        }],
-        BudgetKey::Tenant(tenant, period) => {
-            parts(&|part| budgets_of(tenant, part), period.to_string())
-        }
-        BudgetKey::Key(tenant, key, period) => {
-            parts(&|part| budgets_of(tenant, part), format!("{key}#{period}"))
-        }
-        BudgetKey::Deployment(period) => parts(
-            &|part| format!("DEPLOYMENTBUDGET#{part}"),
-            period.to_string(),
-        ),
-    }
+    let record = |pk| Key { pk, sk: sk.clone() };
+    parts(owner).map(record).collect()
 }
 
 /// The partitions with the budgets of a tenant and its keys.
 pub(super) fn tenant_budgets(tenant: &TenantId) -> impl Iterator<Item = String> {
-    (0..BUDGET_PARTS).map(move |part| budgets_of(tenant, part))
+    parts(budgets_of(tenant))
 }
 
-/// The partition with this part of each budget of the tenant and its keys.
-fn budgets_of(tenant: &TenantId, part: u8) -> String {
-    format!("BUDGET#{tenant}#{part}")
+fn budgets_of(tenant: &TenantId) -> String {
+    format!("BUDGET#{tenant}")
+}
+
+/// The partitions of an owner's budgets.
+fn parts(owner: String) -> impl Iterator<Item = String> {
+    (0..BUDGET_PARTS).map(move |part| format!("{owner}#{part}"))
 }
 
 /// An owner's slots, in a partition of their own, because they change with every run of a task.

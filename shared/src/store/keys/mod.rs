@@ -68,7 +68,7 @@ pub(super) const ARCHIVED_AGENTS: &str = "archived";
 pub(super) const INLINE_AGENTS: &str = "inline";
 
 /// The shard of [`DUE`] that tenants are in whose tasks the watchdog walks through, by the moment at
-/// which it goes on.
+/// which the next round is due.
 pub(super) const WALKED_TENANTS: &str = "tenants";
 
 /// By how much the clocks of two machines may differ.
