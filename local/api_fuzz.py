@@ -59,16 +59,24 @@ def main():
         tenants += ["--exclude-operation-id", operation]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        runs = {
-            name: start(name, folder, ours, [*requests, *which]) for name, which in RUNS.items()
-        }
-        runs["sequences"] = start("sequences", folder, ours, sequences)
         keys = [new_key(api, tenant) for tenant in TENANTS]
-        runs["tenants"] = start("tenants", folder, two_tenants(keys, folder), tenants)
-        check(runs)
-    for key in keys:
-        # A run whose key no longer worked has found nothing.
-        Api(api.url, key, api.make).call("GET", "/v1/agents")
+        check(
+            {
+                "agents": start("agents", folder, ours, [*requests, *RUNS["agents"]]),
+                "tasks": start("tasks", folder, ours, [*requests, *RUNS["tasks"]]),
+                "tenants": start("tenants", folder, two_tenants(keys, folder), tenants),
+            }
+        )
+        for key in keys:
+            # A run whose key no longer worked has found nothing.
+            Api(api.url, key, api.make).call("GET", "/v1/agents")
+        # These suspend and delete any tenant, so they begin after the run that needs its tenants.
+        check(
+            {
+                "others": start("others", folder, ours, [*requests, *RUNS["others"]]),
+                "sequences": start("sequences", folder, ours, sequences),
+            }
+        )
 
 
 def start(name, folder, config, arguments):
