@@ -17,8 +17,8 @@ from install import LOCAL, ROOT
 from platform_api import Api
 
 SEED = "7"
-EXAMPLES = "60"
-SECONDS = "120"
+EXAMPLES = "40"
+SECONDS = "90"
 # The local AWS takes its time for a request, but not for several at once, so these run at once. Not
 # as threads of one process: Python 3.11 cannot compile code in several threads.
 RUNS = {
