@@ -143,6 +143,8 @@ def test(*command):
         try:
             # For a server that tests start when they need a provider that fails as they choose.
             unreliable_port = free_port()
+            # For the issuer of JWTs that a test starts.
+            issuer = f"http://127.0.0.1:{free_port()}"
             timings = {
                 "ExecutorMaxConcurrency": 5,
                 "ExecutorTimeoutSeconds": 20,
@@ -154,6 +156,7 @@ def test(*command):
                 "BreakerOpenSeconds": 3,
                 "OpenAiCompatibleBaseUrl": f"http://127.0.0.1:{unreliable_port}",
             }
+            timings |= {"JwtIssuer": issuer, "JwtAudience": "agents"}
             timings |= {"LeaseSeconds": 10, "StepReserveSeconds": 3}
             # Without daily budgets, there are fewer writes that the tests' faults can hit.
             timings |= {"TenantDailyBudgetMicroUsd": 0, "DeploymentDailyBudgetMicroUsd": 0}
@@ -162,6 +165,7 @@ def test(*command):
             names |= {"TASK_QUEUE_URL": "TaskQueueUrl"}
             environment = {variable: outputs[output] for variable, output in names.items()}
             environment |= {"UNRELIABLE_PORT": str(unreliable_port), "TRACES": str(servers.traces)}
+            environment |= {"ISSUER_URL": issuer}
             environment |= {"LOCAL_AWS_URL": servers.aws_url, "MODEL_URL": servers.model_url}
             environment |= {"API_URL": api_url(servers, outputs), "API_KEY": api_key(outputs)}
             environment |= {

@@ -11,6 +11,7 @@
 //! The adapters:
 //!
 //! - [`store`] for DynamoDB, [`queue`] for SQS, [`secrets`] for Secrets Manager.
+//! - [`jwt`] for the JWTs of one issuer.
 //! - [`llm`] for the model providers.
 //! - [`tools`]: the tools that the platform runs itself.
 //!
@@ -21,6 +22,7 @@
 pub mod app;
 pub mod config;
 pub mod domain;
+pub mod jwt;
 pub mod llm;
 pub mod metric;
 pub mod policy;

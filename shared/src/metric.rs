@@ -88,7 +88,7 @@ const MODEL: [&str; 2] = ["provider", "model"];
 ///
 /// A constant below does not compile if its name has no row here, or if the row has another unit or
 /// number of dimensions.
-pub const ALL: [(&str, Unit, &[&str]); 80] = [
+pub const ALL: [(&str, Unit, &[&str]); 81] = [
     ("Requests", Unit::Count, &[]),
     ("ClientErrors", Unit::Count, &[]),
     ("ServerErrors", Unit::Count, &[]),
@@ -96,6 +96,7 @@ pub const ALL: [(&str, Unit, &[&str]); 80] = [
     ("WaitsRefused", Unit::Count, &[]),
     ("RequestsLimited", Unit::Count, &[]),
     ("AuthFailures", Unit::Count, &["reason"]),
+    ("IssuerKeyFailures", Unit::Count, &[]),
     ("TasksSubmitted", Unit::Count, &[]),
     ("IdempotentReplays", Unit::Count, &[]),
     ("TasksRetried", Unit::Count, &[]),
@@ -214,8 +215,10 @@ pub const REQUEST_LATENCY: Timer<0> = Timer::listed("RequestLatency");
 pub const WAITS_REFUSED: Counter<0> = Counter::listed("WaitsRefused");
 /// Requests that a limit of requests a minute refused.
 pub const REQUESTS_LIMITED: Counter<0> = Counter::listed("RequestsLimited");
-/// Requests whose API key was refused, by what was wrong with it: absent, malformed or wrong.
+/// Requests whose API key or JWT was refused, by what was wrong with it.
 pub const AUTH_FAILURES: Counter<1> = Counter::listed("AuthFailures");
+/// Reads of the keys of the JWT issuer that failed.
+pub const ISSUER_KEY_FAILURES: Counter<0> = Counter::listed("IssuerKeyFailures");
 /// Tasks accepted.
 pub const TASKS_SUBMITTED: Counter<0> = Counter::listed("TasksSubmitted");
 /// Submissions with an `Idempotency-Key` whose task exists already.

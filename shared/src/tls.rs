@@ -7,9 +7,9 @@
 
 use std::sync::LazyLock;
 
-use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::base64;
 use rustls::pki_types::CertificateDer;
@@ -55,18 +55,35 @@ pub(crate) fn client_config() -> ClientConfig {
 
 /// The HTTP client of all AWS clients, with the SDK's own settings.
 pub(crate) fn aws_client() -> SharedHttpClient {
+    let builder = Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+    match aws_context() {
+        Some(context) => builder.tls_context(context).build_https(),
+        None => builder.build_https(),
+    }
+}
+
+/// The SDK's HTTP client without its retries and time limits, for single requests to other servers.
+/// It keeps no connection open.
+pub(crate) fn aws_connector() -> Connector {
+    let builder = Connector::builder()
+        .pool_max_idle_per_host(0)
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+    match aws_context() {
+        Some(context) => builder.tls_context(context).build(),
+        None => builder.build(),
+    }
+}
+
+/// The certificates for the SDK. `None` if it can't use them: it then reads them by itself.
+fn aws_context() -> Option<TlsContext> {
     let encoded: String = ROOTS.iter().map(|root| pem(root)).collect();
     let trusted = TrustStore::empty().with_pem_certificate(encoded);
     let context = TlsContext::builder().with_trust_store(trusted).build();
-    let builder = Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
-    match context {
-        Ok(context) => builder.tls_context(context).build_https(),
-        // The SDK then reads the certificates by itself.
-        Err(error) => {
+    context
+        .inspect_err(|error| {
             tracing::warn!(%error, "the SDK can't use the root certificates that were read");
-            builder.build_https()
-        }
-    }
+        })
+        .ok()
 }
 
 fn pem(certificate: &[u8]) -> String {

@@ -131,6 +131,7 @@ impl Ports {
             auth: Auth {
                 deployment_key: DeploymentKey::new(secrets, key, Duration::ZERO, tenant()),
                 keys: Arc::new(check),
+                jwts: None,
                 rates: RequestRates::new(Arc::new(MemoryRequestCounts::default()), self.time()),
             },
             version: "v1",

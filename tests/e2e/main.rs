@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod batches;
+mod jwts;
 mod models;
 mod resilience;
 mod stacks;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use shared::config::{ConfigError, Environment};
 use shared::domain::Provider;
+use shared::jwt::JwtSettings;
 
 use crate::Origins;
 
@@ -34,6 +35,9 @@ pub struct Config {
     pub tenant_max_waits: Option<NonZeroU32>,
     /// `CORS_ORIGINS`: the origins of the web pages that may use the API, with commas between them.
     pub origins: Origins,
+    /// `JWT_ISSUER`, `JWT_AUDIENCE`, `JWT_TENANT_CLAIM`, `JWT_SCOPES_CLAIM` and `JWT_SCOPE_PREFIX`: the
+    /// JWTs that are accepted; none if the first is not set.
+    pub jwt: Option<JwtSettings>,
 }
 
 impl Config {
@@ -53,8 +57,31 @@ impl Config {
                 Some(_) => environment.parsed("CORS_ORIGINS")?,
                 None => Origins::default(),
             },
+            jwt: jwt(environment)?,
         })
     }
+}
+
+fn jwt(environment: &Environment) -> Result<Option<JwtSettings>, ConfigError> {
+    let scope_prefix = environment.optional("JWT_SCOPE_PREFIX");
+    let (audience, tenant_claim, scopes_claim) = (
+        environment.optional("JWT_AUDIENCE"),
+        environment.required("JWT_TENANT_CLAIM")?,
+        environment.required("JWT_SCOPES_CLAIM")?,
+    );
+    let Some(issuer) = environment.optional("JWT_ISSUER") else {
+        return Ok(None);
+    };
+    Ok(Some(JwtSettings {
+        issuer,
+        audience: match audience {
+            Some(audience) => audience,
+            None => environment.required("JWT_AUDIENCE")?,
+        },
+        tenant_claim,
+        scopes_claim,
+        scope_prefix: scope_prefix.unwrap_or_default(),
+    }))
 }
 
 fn providers(environment: &Environment) -> Result<Vec<Provider>, ConfigError> {

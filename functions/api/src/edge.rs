@@ -73,6 +73,7 @@ pub(crate) async fn frame(
         function_request_id = lambda.map(|context| &context.request_id),
         tenant_id = field::Empty,
         caller_key_id = field::Empty,
+        caller_subject = field::Empty,
         key_id = field::Empty,
         subject_tenant_id = field::Empty,
         agent_id = field::Empty,

@@ -11,12 +11,14 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use lambda_http::Error;
 use shared::app::{
-    Agents, KeyPorts, ProviderReports, Readiness, RequestRates, Tasks, UsageReports, Waits,
+    Agents, JwtCheck, KeyPorts, PresentTenants, ProviderReports, Readiness, RequestRates, Tasks,
+    UsageReports, Waits,
 };
 use shared::config::Environment;
 use shared::domain::{TenantId, Timestamp};
+use shared::jwt::{JwtSettings, OidcIssuer};
 use shared::ports::clock::SystemClock;
-use shared::ports::{Clock, Dependency};
+use shared::ports::{Clock, Dependency, TenantStore};
 use shared::queue::{SqsTaskQueue, sqs};
 use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config};
@@ -59,21 +61,17 @@ async fn connect(config: Config) -> Api {
     let circuits = DynamoCircuits::new(table.clone(), &config.ephemeral_table);
     let usage = DynamoUsage::new(table.clone(), &config.state_table);
     let wait_slots = DynamoSlots::of_waits(table.clone(), &config.ephemeral_table);
+    let tenant_store = Arc::new(DynamoTenantStore::new(table.clone(), &config.state_table));
     let ports = KeyPorts {
         keys: Arc::new(DynamoKeyStore::new(table.clone(), &config.state_table)),
-        tenants: Arc::new(DynamoTenantStore::new(table.clone(), &config.state_table)),
+        tenants: Arc::<DynamoTenantStore>::clone(&tenant_store),
         secrets: Arc::<SecretsManager>::clone(&secrets),
         pepper_secret: config.api_key_pepper_secret,
         home: TenantId::home(),
         clock: clock(),
     };
     let (keys, tenants, check) = ports.use_cases();
-    let deployment_key = DeploymentKey::new(
-        secrets,
-        config.api_key_secret,
-        config.api_key_grace,
-        TenantId::home(),
-    );
+    let deployment_key = deployment_key(secrets, config.api_key_secret, config.api_key_grace);
     Api {
         agents: Agents {
             store: agents(),
@@ -91,12 +89,26 @@ async fn connect(config: Config) -> Api {
         auth: Auth {
             deployment_key,
             keys: Arc::new(check),
+            jwts: config.jwt.map(|settings| jwts(settings, tenant_store)),
             rates: RequestRates::new(Arc::new(counts), clock()),
         },
         version: VERSION,
         runbook_url: config.runbook_url,
         origins: config.origins,
     }
+}
+
+/// The deployment's own key, in this secret.
+fn deployment_key(secrets: Arc<SecretsManager>, name: String, grace: Duration) -> DeploymentKey {
+    DeploymentKey::new(secrets, name, grace, TenantId::home())
+}
+
+/// The check of JWTs.
+fn jwts(settings: JwtSettings, tenants: Arc<dyn TenantStore>) -> Arc<JwtCheck> {
+    let clock = || Arc::new(SystemClock);
+    let tenants = PresentTenants::new(tenants, TenantId::home(), clock());
+    let issuer = OidcIssuer::new(settings, clock());
+    Arc::new(JwtCheck::new(Arc::new(issuer), tenants, clock()))
 }
 
 /// Whether what each request needs is there.

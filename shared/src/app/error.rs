@@ -73,6 +73,9 @@ pub enum AppError {
     /// The circuits and the health of models can't be read. No other request needs them.
     #[error("the circuits can't be read")]
     CircuitsUnavailable(#[source] StoreError),
+    /// The keys of the JWT issuer can't be read. No request with an API key needs them.
+    #[error("the keys of the JWT issuer can't be read")]
+    IssuerUnavailable,
     /// This version can't read a record that the request needs: a newer version wrote it, or it is
     /// damaged.
     #[error("a record can't be read")]

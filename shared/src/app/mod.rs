@@ -46,7 +46,7 @@ pub use answers::ToolAnswer;
 pub use dead_letter::{DeadLetterHandler, DeadLetterOutcome};
 pub use error::{AppError, TenantRefused};
 pub use history::HistoryPart;
-pub use keys::{Access, KeyChanges, KeyCheck, KeyPorts, Keys, Refused};
+pub use keys::{Access, JwtCheck, KeyChanges, KeyCheck, KeyPorts, Keys, PresentTenants, Refused};
 pub use known_tenants::KnownTenants;
 pub use lifecycle::RetryFrom;
 pub use many::each_in_time;

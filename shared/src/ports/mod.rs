@@ -10,6 +10,7 @@ pub mod budgets;
 pub mod circuits;
 pub mod clock;
 pub mod dependency;
+pub mod jwt_issuer;
 pub mod limit_owner;
 pub mod model;
 pub mod queue;
@@ -30,6 +31,7 @@ pub use budgets::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, 
 pub use circuits::{Circuits, ModelState, Replaced};
 pub use clock::Clock;
 pub use dependency::{Dependency, NoAnswer};
+pub use jwt_issuer::{JwtError, JwtIssuer};
 pub use limit_owner::LimitOwner;
 pub use model::{Model, ModelError, ModelErrorKind, OpenCircuit, Recovery};
 pub use queue::{Backlog, MessageError, Outgoing, QueueError, TaskMessage, TaskQueue};

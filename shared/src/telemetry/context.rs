@@ -16,9 +16,10 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 /// The fields of spans that the lines within them carry.
-const CONTEXT: [&str; 14] = [
+const CONTEXT: [&str; 15] = [
     "agent_id",
     "caller_key_id",
+    "caller_subject",
     "client_request_id",
     "function_request_id",
     "hop",

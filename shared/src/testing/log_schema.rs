@@ -29,6 +29,7 @@ const TEXTS: &[&str] = &[
     "tenant_id",
     "subject_tenant_id",
     "caller_key_id",
+    "caller_subject",
     "key_id",
     "agent_id",
     "task_id",

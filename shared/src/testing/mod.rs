@@ -15,6 +15,7 @@ pub mod contract;
 mod faults;
 #[cfg(test)]
 pub(crate) mod http;
+mod jwt_issuer;
 mod listening;
 pub mod log_schema;
 pub mod memory;
@@ -40,6 +41,7 @@ pub use budgets::MemoryBudgets;
 pub use circuits::MemoryCircuits;
 pub use clock::{ManualClock, TokioClock};
 pub use faults::{Call, Faults, Injected, When};
+pub use jwt_issuer::MemoryIssuer;
 pub use listening::{Captured, listen, listen_everywhere, listen_to};
 pub use model::{Failed, Reply, ScriptedModel, failed_of};
 pub use queue::{Delivery, MemoryQueue};

@@ -1,7 +1,7 @@
-//! Who calls: the API key of a request, and what it may do.
+//! Who calls: the API key or the JWT of a request, and what it may do.
 //!
-//! All refusals of a key are the same `401`: a client does not learn whether a key exists, was
-//! revoked or has expired. The log has the reason.
+//! All refusals are the same `401`: a client does not learn whether a key exists, was revoked or has
+//! expired. The log has the reason.
 
 mod deployment_key;
 mod rate;
@@ -17,7 +17,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use shared::app::{Access, KeyCheck, Refused, RequestRates};
+use shared::app::{Access, JwtCheck, KeyCheck, Refused, RequestRates};
 use shared::domain::{ApiToken, KEY_PREFIX, Scope};
 use shared::metric;
 use tracing::Span;
@@ -30,13 +30,18 @@ pub(crate) use scopes::{
 use crate::Api;
 use crate::problem::Problem;
 
-/// Checks the API keys of requests.
+/// How every JWT begins: its first part is a JSON object in base64url, which is no API key.
+const JWT_PREFIX: &str = "eyJ";
+
+/// Checks the API keys and JWTs of requests.
 #[derive(Clone)]
 pub struct Auth {
     /// The deployment's own key.
     pub deployment_key: DeploymentKey,
     /// The check of all other keys.
     pub keys: Arc<KeyCheck>,
+    /// The check of JWTs, if this deployment accepts any.
+    pub jwts: Option<Arc<JwtCheck>>,
     /// The limits on requests.
     pub rates: RequestRates,
 }
@@ -47,39 +52,63 @@ impl Auth {
             return Err(refused("absent"));
         }
         let presented = bearer(headers).ok_or_else(|| refused("malformed"))?;
-        if !presented.starts_with(KEY_PREFIX) {
-            let access = self.deployment_key.check(presented).await?;
-            return Ok(Checked {
-                access,
-                token: None,
-            });
-        }
-        let token: ApiToken = presented.parse().map_err(|_| refused("malformed"))?;
-        let access = self.check_token(&token, Duration::ZERO).await?;
+        let (access, renewable) = if presented.starts_with(KEY_PREFIX) {
+            let token: ApiToken = presented.parse().map_err(|_| refused("malformed"))?;
+            let access = self.check_token(&token, Duration::ZERO).await?;
+            (access, Some(Credential::Key(token)))
+        } else if presented.starts_with(JWT_PREFIX)
+            && let Some(jwts) = &self.jwts
+        {
+            let (access, subject) = check_jwt(jwts, presented, Duration::ZERO).await?;
+            Span::current().record("caller_subject", subject);
+            (access, Some(Credential::Jwt(presented.to_owned())))
+        } else {
+            (self.deployment_key.check(presented).await?, None)
+        };
         Ok(Checked {
             access,
-            token: Some(token),
+            credential: renewable,
         })
     }
 
     async fn check_token(&self, token: &ApiToken, lasting: Duration) -> Result<Access, Problem> {
-        let checked = self.keys.check(token, lasting).await;
-        checked.map_err(|why| match why {
-            Refused::Invalid(reason) => refused(reason),
-            Refused::Suspended(tenant) => {
-                Span::current().record("tenant_id", tenant.as_str());
-                Problem::tenant_suspended()
-            }
-            Refused::Failed(error) => error.into(),
-        })
+        self.keys.check(token, lasting).await.map_err(explained)
+    }
+
+    /// Checks a credential that was valid a moment ago, for a request that lasts so long.
+    async fn check_again(&self, credential: &Credential, lasting: Duration) -> Result<(), Problem> {
+        match (credential, &self.jwts) {
+            (Credential::Key(token), _) => self.check_token(token, lasting).await.map(drop),
+            (Credential::Jwt(token), Some(jwts)) => check_jwt(jwts, token, lasting).await.map(drop),
+            (Credential::Jwt(_), None) => Err(refused("malformed")),
+        }
     }
 }
 
-/// Refuses a request whose key is not valid, for this reason, and logs and counts it: many of them
+async fn check_jwt(
+    jwts: &JwtCheck,
+    token: &str,
+    lasting: Duration,
+) -> Result<(Access, Option<String>), Problem> {
+    jwts.check(token, lasting).await.map_err(explained)
+}
+
+fn explained(why: Refused) -> Problem {
+    match why {
+        Refused::Invalid(reason) => refused(reason),
+        Refused::Suspended(tenant) => {
+            Span::current().record("tenant_id", tenant.as_str());
+            Problem::tenant_suspended()
+        }
+        Refused::Failed(error) => error.into(),
+    }
+}
+
+/// Refuses a request whose key or JWT is not valid, for this reason, and logs and counts it: many of them
 /// are an attack, or a client with an old key.
 fn refused(reason: &'static str) -> Problem {
     metric::AUTH_FAILURES.add([reason], 1);
-    tracing::info!(reason, "API key refused");
+    tracing::info!(reason, "API key or JWT refused");
     Problem::unauthorized()
 }
 
@@ -94,7 +123,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Lets a request pass if its key is valid, and keeps what the key may do for [`Caller`].
+/// Lets a request pass if its key or JWT is valid, and keeps what it may do for [`Caller`].
 pub(crate) async fn require_key(
     State(auth): State<Auth>,
     mut request: Request,
@@ -118,20 +147,27 @@ pub(crate) async fn require_key(
     })
 }
 
-/// Fails if the key lacks the scope.
+/// Fails if the key or JWT lacks the scope.
 pub(crate) fn require_scope(access: &Access, scope: Scope) -> Result<(), Problem> {
     if access.scopes.contain(scope) {
         return Ok(());
     }
-    tracing::info!(scope = scope.as_str(), "API key lacks a scope");
+    tracing::info!(scope = scope.as_str(), "API key or JWT lacks a scope");
     Err(Problem::missing_scope(scope))
 }
 
-/// A request whose key is valid.
+/// A request whose key or JWT is valid.
 #[derive(Clone)]
 struct Checked {
     access: Access,
-    token: Option<ApiToken>,
+    credential: Option<Credential>,
+}
+
+/// What is checked again in a request that waits. The deployment's own key is not.
+#[derive(Clone)]
+enum Credential {
+    Key(ApiToken),
+    Jwt(String),
 }
 
 /// The caller of a route that needs the scope `S`. A handler gets its tenant only from here, so no
@@ -139,16 +175,16 @@ struct Checked {
 pub(crate) struct Caller<S> {
     /// The caller's tenant, key and scopes.
     pub(crate) access: Access,
-    token: Option<ApiToken>,
+    credential: Option<Credential>,
     scope: PhantomData<S>,
 }
 
 impl<S> Caller<S> {
-    /// Checks the caller's key again, if what was read of it would be too old at the end of a
+    /// Checks the caller's key or JWT again, if what was read of it would be too old at the end of a
     /// request that lasts so long.
     pub(crate) async fn check_for(&self, api: &Api, lasting: Duration) -> Result<(), Problem> {
-        match &self.token {
-            Some(token) => api.auth.check_token(token, lasting).await.map(drop),
+        match &self.credential {
+            Some(credential) => api.auth.check_again(credential, lasting).await,
             None => Ok(()),
         }
     }
@@ -157,14 +193,14 @@ impl<S> Caller<S> {
 impl<S: Scoped> FromRequestParts<Api> for Caller<S> {
     type Rejection = Problem;
 
-    /// Fails if the key lacks the scope, or on a route that [`require_key`] doesn't guard.
+    /// Fails if the credential lacks the scope, or on a route that [`require_key`] doesn't guard.
     async fn from_request_parts(parts: &mut Parts, _api: &Api) -> Result<Self, Problem> {
         let checked = parts.extensions.remove::<Checked>();
-        let Checked { access, token } = checked.ok_or_else(Problem::unauthorized)?;
+        let Checked { access, credential } = checked.ok_or_else(Problem::unauthorized)?;
         require_scope(&access, S::SCOPE)?;
         Ok(Self {
             access,
-            token,
+            credential,
             scope: PhantomData,
         })
     }

@@ -88,7 +88,7 @@ impl<S: Scoped> Input for Caller<S> {
         );
         operation.refuses(
             StatusCode::FORBIDDEN,
-            "The API key lacks a scope, or its tenant is suspended.",
+            "The API key or JWT lacks a scope, or its tenant is suspended.",
         );
         if operation.method != HttpMethod::Get {
             operation.refuses(

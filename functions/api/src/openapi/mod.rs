@@ -82,7 +82,7 @@ pub fn document() -> Value {
     let scheme = Http::builder()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some(
-            "An API key. The scopes of an operation's security requirement are those that the key must have.",
+            "An API key, or a JWT if the deployment accepts them. The scopes of an operation's security requirement are those that it must have.",
         ))
         .build();
     components.add_security_scheme(API_KEY, SecurityScheme::Http(scheme));

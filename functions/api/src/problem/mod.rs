@@ -164,13 +164,14 @@ impl Problem {
     }
 
     pub(crate) fn unauthorized() -> Self {
-        let detail = "send a valid API key as Authorization: Bearer <key>";
+        let detail = "send a valid API key, or a JWT if this deployment accepts them, as Authorization: Bearer <key>";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
     }
 
     /// The caller's key is valid, but lacks this scope.
     pub(crate) fn missing_scope(scope: Scope) -> Self {
-        let detail = format!("this needs the scope {scope}, which the API key does not have");
+        let detail =
+            format!("this needs the scope {scope}, which the API key or JWT does not have");
         Self {
             missing_scope: Some(scope),
             ..Self::new(StatusCode::FORBIDDEN, "missing_scope", detail)
@@ -224,7 +225,8 @@ impl Problem {
 
     /// The caller's key is valid, but its tenant may not use the API now.
     pub(crate) fn tenant_suspended() -> Self {
-        let detail = "the tenant of this API key is suspended; ask the operator of this deployment";
+        let detail =
+            "the tenant of this API key or JWT is suspended; ask the operator of this deployment";
         Self::new(StatusCode::FORBIDDEN, "tenant_suspended", detail)
     }
 
@@ -303,6 +305,13 @@ impl Problem {
                 "the state table does not answer; try again in a moment"
             }
         };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+    }
+
+    /// The keys of the JWT issuer can't be read now.
+    fn issuer_unavailable() -> Self {
+        let detail =
+            "no JWT can be checked: the keys of its issuer cannot be read; try again in a moment";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
     }
 
@@ -396,6 +405,8 @@ impl From<AppError> for Problem {
                 tracing::warn!(error = %Causes(&error), "request failed");
                 Self::of_table(cause)
             }
+            // The issuer has logged the reason.
+            AppError::IssuerUnavailable => Self::issuer_unavailable(),
             AppError::CircuitsUnavailable(_) => {
                 tracing::warn!(error = %Causes(&error), "request failed");
                 Self::no_circuits()

@@ -15,7 +15,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::platform::{Platform, request};
 
 /// Hears this thread's log until the guard is dropped.
-fn hear() -> (Captured, DefaultGuard) {
+pub(crate) fn hear() -> (Captured, DefaultGuard) {
     listen_to(|log| {
         logs::layer(
             Service::new("api", "v1"),
@@ -255,7 +255,7 @@ async fn a_request_whose_key_is_refused_says_what_was_wrong_with_it() {
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap());
     let refused = lines
-        .filter(|line| line["message"] == "API key refused")
+        .filter(|line| line["message"] == "API key or JWT refused")
         .inspect(|line| check_log_line(line).unwrap());
     let reasons: Vec<Value> = refused.map(|line| line["reason"].clone()).collect();
     assert_eq!(reasons, cases.map(|(_, reason)| json!(reason)));

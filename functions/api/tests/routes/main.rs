@@ -17,6 +17,7 @@ mod bodies;
 mod browsers;
 mod delivery;
 mod export;
+mod jwts;
 mod keys;
 mod lifecycle;
 mod logs;

@@ -12,15 +12,15 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use shared::app::{
-    Agents, KeyPorts, Keys, ProviderReports, Readiness, RequestRates, Room, Runner, Tasks, Tenants,
-    UsageReports, Waits, WorkTimes,
+    Agents, JwtCheck, KeyPorts, Keys, PresentTenants, ProviderReports, Readiness, RequestRates,
+    Room, Runner, Tasks, Tenants, UsageReports, Waits, WorkTimes,
 };
 use shared::domain::{CacheRules, Provider};
 use shared::ports::{Clock, Dependency, TaskMessage, TaskStore};
 use shared::testing::{
-    Faults, ManualClock, MemoryCircuits, MemoryKeys, MemoryQueue, MemoryRequestCounts,
-    MemorySecrets, MemorySlots, MemoryStore, MemoryTenants, MemoryUsage, ScriptedModel,
-    ScriptedTools, samples,
+    Faults, ManualClock, MemoryCircuits, MemoryIssuer, MemoryKeys, MemoryQueue,
+    MemoryRequestCounts, MemorySecrets, MemorySlots, MemoryStore, MemoryTenants, MemoryUsage,
+    ScriptedModel, ScriptedTools, samples,
 };
 use tower::ServiceExt;
 
@@ -305,9 +305,11 @@ fn access(
 ) -> (Auth, Keys, Tenants) {
     let time = || Arc::new(clock.clone());
     let home = samples::tenant("default");
+    let tenants = Arc::new(MemoryTenants::default().with_faults(faults.clone()));
+    let present = PresentTenants::new(Arc::<MemoryTenants>::clone(&tenants), home.clone(), time());
     let ports = KeyPorts {
         keys: Arc::new(keys.with_faults(faults.clone())),
-        tenants: Arc::new(MemoryTenants::default().with_faults(faults.clone())),
+        tenants,
         secrets: Arc::new(secrets.clone()),
         pepper_secret: "pepper".to_owned(),
         home: home.clone(),
@@ -319,6 +321,11 @@ fn access(
     let auth = Auth {
         deployment_key: DeploymentKey::new(secrets, "api-key".to_owned(), hour, home),
         keys: Arc::new(check),
+        jwts: Some(Arc::new(JwtCheck::new(
+            Arc::new(MemoryIssuer),
+            present,
+            time(),
+        ))),
         rates: RequestRates::new(Arc::new(counts), time()),
     };
     (auth, use_cases, tenants)

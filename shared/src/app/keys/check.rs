@@ -9,21 +9,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::peppers::SealState;
+use super::present_tenants::PresentTenants;
 use super::{Access, AppError, Keys};
 use crate::domain::{
     ApiToken, Causes, Credential, KeyId, KeyRefusal, Tenant, TenantId, TenantStatus, Timestamp,
 };
-use crate::ports::TenantStore;
 
 /// How long a key that was found is trusted without another read.
-const TRUSTED_FOR: Duration = Duration::from_secs(30);
+pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(30);
 
 /// How long a key that was not found counts as unknown; and after what time a key may be read again
 /// because the secret of a request is not its secret. It may have been rotated a moment ago.
-const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);
+pub(super) const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// The most keys that are remembered.
-const MAX_REMEMBERED: usize = 1_000;
+pub(super) const MAX_REMEMBERED: usize = 1_000;
 
 /// Why a key does not open the API.
 #[derive(Debug)]
@@ -39,8 +39,7 @@ pub enum Refused {
 /// Checks API keys.
 pub struct KeyCheck {
     keys: Keys,
-    tenants: Arc<dyn TenantStore>,
-    home: TenantId,
+    tenants: PresentTenants,
     remembered: Mutex<HashMap<KeyId, Remembered>>,
 }
 
@@ -62,13 +61,11 @@ struct Found {
 }
 
 impl KeyCheck {
-    /// Checks keys and their `tenants`. The tenant `home` is the deployment's own and needs no
-    /// record.
-    pub(super) fn new(keys: Keys, tenants: Arc<dyn TenantStore>, home: TenantId) -> Self {
+    /// Checks keys and their tenants.
+    pub(super) fn new(keys: Keys, tenants: PresentTenants) -> Self {
         Self {
             keys,
             tenants,
-            home,
             remembered: Mutex::default(),
         }
     }
@@ -157,12 +154,9 @@ impl KeyCheck {
             return Ok(None);
         };
         let key = &sealed.credential.key;
-        let tenant = self.tenants.tenant(&key.tenant).await;
-        let tenant = match tenant.map_err(failed)? {
-            Some(tenant) if tenant.status.is_gone() => return Ok(None),
-            Some(tenant) => tenant,
-            None if key.tenant == self.home => Tenant::home(self.home.clone(), key.created_at),
-            None => return Ok(None),
+        let tenant = self.tenants.find(&key.tenant).await.map_err(failed)?;
+        let Some(tenant) = tenant else {
+            return Ok(None);
         };
         // A record that was copied to another id is not sealed for it.
         let is_in_place = key.id == id;
@@ -218,7 +212,7 @@ fn is_fresh(entry: &Remembered, now: Timestamp, lasting: Duration) -> bool {
     entry.read_at <= now && now.since(entry.read_at) + lasting < lasts
 }
 
-fn failed(error: impl Into<AppError>) -> Refused {
+pub(super) fn failed(error: impl Into<AppError>) -> Refused {
     Refused::Failed(error.into())
 }
 

@@ -4,12 +4,16 @@
 //! rotates.
 
 mod check;
+mod jwt;
 mod peppers;
+mod present_tenants;
 
 use std::sync::Arc;
 
 pub use check::{KeyCheck, Refused};
+pub use jwt::JwtCheck;
 use peppers::{Peppers, SealState};
+pub use present_tenants::PresentTenants;
 
 use super::span::record;
 use super::{AppError, Tenants};
@@ -30,7 +34,7 @@ const TRIES: u32 = 3;
 pub struct Access {
     /// The tenant that it acts for.
     pub tenant: TenantId,
-    /// Its key; `None` for the deployment's own key.
+    /// Its key; `None` for the deployment's own key, and for a JWT.
     pub key: Option<KeyId>,
     /// What its key may do.
     pub scopes: Scopes,
@@ -98,7 +102,9 @@ impl KeyPorts {
             peppers: Peppers::new(secrets, pepper_secret),
             clock: Arc::clone(&clock),
         };
-        let check = KeyCheck::new(keys.clone(), Arc::clone(&tenants), home.clone());
+        let present =
+            PresentTenants::new(Arc::clone(&tenants), home.clone(), Arc::clone(&keys.clock));
+        let check = KeyCheck::new(keys.clone(), present);
         let tenants = Tenants::new(tenants, keys.clone(), home, clock);
         (keys, tenants, check)
     }

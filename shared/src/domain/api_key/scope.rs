@@ -65,6 +65,14 @@ impl Scope {
     }
 }
 
+impl Scope {
+    /// Whether a JWT can give it. Who issues JWTs must not become an operator, or make keys that
+    /// outlast them.
+    pub const fn is_for_jwts(self) -> bool {
+        !matches!(self, Self::Keys | Self::Operator)
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -17,6 +17,7 @@ use shared::testing::{
     samples,
 };
 
+mod jwts;
 mod tenants;
 
 /// One deployment. Each function has its own check.

@@ -1,0 +1,96 @@
+//! Checks the JWT of a request.
+//!
+//! Its tenant is trusted for 30 s without a read, as that of an API key is. If the store fails,
+//! nothing older is trusted. A JWT cannot be revoked: it ends when it expires.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::check::{MAX_REMEMBERED, READ_AGAIN_AFTER, Refused, TRUSTED_FOR, failed};
+use super::{Access, AppError, PresentTenants};
+use crate::domain::{Scope, Tenant, TenantId, TenantStatus, Timestamp};
+use crate::ports::{Clock, JwtError, JwtIssuer};
+
+/// Checks the JWTs of one issuer.
+pub struct JwtCheck {
+    issuer: Arc<dyn JwtIssuer>,
+    tenants: PresentTenants,
+    clock: Arc<dyn Clock>,
+    remembered: Mutex<HashMap<TenantId, (Option<Tenant>, Timestamp)>>,
+}
+
+impl JwtCheck {
+    /// Checks JWTs of the issuer, and their tenants.
+    pub fn new(issuer: Arc<dyn JwtIssuer>, tenants: PresentTenants, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            issuer,
+            tenants,
+            clock,
+            remembered: Mutex::default(),
+        }
+    }
+
+    /// What the owner of this JWT may do, and who it is in the issuer's words. At the end of a
+    /// request that lasts so long, what was read of the tenant is still not older than 30 s.
+    pub async fn check(
+        &self,
+        token: &str,
+        lasting: Duration,
+    ) -> Result<(Access, Option<String>), Refused> {
+        let claims = self.issuer.claims(token).await;
+        let claims = claims.map_err(|error| match error {
+            JwtError::Invalid(reason) => Refused::Invalid(reason),
+            JwtError::KeysUnreadable => Refused::Failed(AppError::IssuerUnavailable),
+        })?;
+        if let Some(reason) = claims.refusal(self.clock.now()) {
+            return Err(Refused::Invalid(reason));
+        }
+        let Some(tenant) = self.tenant(&claims.tenant, lasting).await? else {
+            return Err(Refused::Invalid("tenant"));
+        };
+        if tenant.status == TenantStatus::Suspended {
+            return Err(Refused::Suspended(tenant.id));
+        }
+        let scopes = claims
+            .scopes
+            .iter()
+            .filter(|scope| Scope::is_for_jwts(*scope));
+        let access = Access {
+            tenant: tenant.id,
+            key: None,
+            scopes: scopes.collect(),
+            key_rate: None,
+            tenant_rate: tenant.rate,
+            tenant_caps: tenant.caps,
+            count_limits: tenant.count_limits,
+        };
+        Ok((access, claims.subject))
+    }
+
+    async fn tenant(&self, id: &TenantId, lasting: Duration) -> Result<Option<Tenant>, Refused> {
+        let now = self.clock.now();
+        if let Some((tenant, read_at)) = self.lock().get(id) {
+            let lasts = match tenant {
+                Some(_) => TRUSTED_FOR,
+                None => READ_AGAIN_AFTER,
+            };
+            if *read_at <= now && now.since(*read_at) + lasting < lasts {
+                return Ok(tenant.clone());
+            }
+        }
+        let found = self.tenants.find(id).await.map_err(failed)?;
+        let mut remembered = self.lock();
+        if remembered.len() >= MAX_REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(id.clone(), (found.clone(), now));
+        Ok(found)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, (Option<Tenant>, Timestamp)>> {
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
