@@ -134,7 +134,9 @@ fn owner(is_it: impl Fn(&Socket) -> bool) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+    use std::process::Stdio;
 
     use super::*;
 
@@ -142,11 +144,17 @@ mod tests {
     fn a_function_of_another_stack_is_left_alone() {
         let start = |aws_url: &str| {
             let function = ("AWS_LAMBDA_FUNCTION_NAME", "executor-of-a-test");
-            Command::new("sleep")
-                .arg("60")
+            let mut process = Command::new("cat")
                 .envs([function, ("AWS_ENDPOINT_URL", aws_url)])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
                 .spawn()
-                .unwrap()
+                .unwrap();
+            // Its environment can be read only once it runs, a moment after `spawn`.
+            let echo = process.stdout.as_mut().unwrap();
+            process.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+            echo.read_exact(&mut [0]).unwrap();
+            process
         };
         let [our_aws, other_aws] =
             ["ours", "another"].map(|aws| format!("http://{aws}-{}", std::process::id()));
