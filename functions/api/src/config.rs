@@ -63,24 +63,17 @@ impl Config {
 }
 
 fn jwt(environment: &Environment) -> Result<Option<JwtSettings>, ConfigError> {
-    let scope_prefix = environment.optional("JWT_SCOPE_PREFIX");
-    let (audience, tenant_claim, scopes_claim) = (
-        environment.optional("JWT_AUDIENCE"),
-        environment.required("JWT_TENANT_CLAIM")?,
-        environment.required("JWT_SCOPES_CLAIM")?,
-    );
+    let tenant_claim = environment.required("JWT_TENANT_CLAIM")?;
+    let scopes_claim = environment.required("JWT_SCOPES_CLAIM")?;
     let Some(issuer) = environment.optional("JWT_ISSUER") else {
         return Ok(None);
     };
     Ok(Some(JwtSettings {
         issuer,
-        audience: match audience {
-            Some(audience) => audience,
-            None => environment.required("JWT_AUDIENCE")?,
-        },
+        audience: environment.required("JWT_AUDIENCE")?,
         tenant_claim,
         scopes_claim,
-        scope_prefix: scope_prefix.unwrap_or_default(),
+        scope_prefix: environment.optional("JWT_SCOPE_PREFIX").unwrap_or_default(),
     }))
 }
 

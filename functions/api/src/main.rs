@@ -106,7 +106,7 @@ fn deployment_key(secrets: Arc<SecretsManager>, name: String, grace: Duration) -
 /// The check of JWTs.
 fn jwts(settings: JwtSettings, tenants: Arc<dyn TenantStore>) -> Arc<JwtCheck> {
     let clock = || Arc::new(SystemClock);
-    let tenants = PresentTenants::new(tenants, TenantId::home(), clock());
+    let tenants = PresentTenants::new(tenants, TenantId::home());
     let issuer = OidcIssuer::new(settings, clock());
     Arc::new(JwtCheck::new(Arc::new(issuer), tenants, clock()))
 }

@@ -1,5 +1,6 @@
 //! Reads the issuer's documents by HTTP.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use aws_smithy_http_client::Connector;
@@ -41,12 +42,12 @@ pub(super) enum DocumentError {
 }
 
 /// Reads documents with the HTTP client of the AWS SDK, which the function has anyway. It follows
-/// no redirects.
-pub(super) struct Documents(Connector);
+/// no redirects. The client is made at the first read, not at the start of a function.
+pub(super) struct Documents(LazyLock<Connector>);
 
 impl Documents {
     pub(super) fn new() -> Self {
-        Self(tls::aws_connector())
+        Self(LazyLock::new(tls::aws_connector))
     }
 
     /// The content of a document that is read with `GET`.

@@ -176,7 +176,7 @@ impl IssuerKeys {
     }
 
     async fn read_again(&self, known: &mut Known, now: Timestamp) {
-        // Before the read: whoever drops it halfway has not read the keys.
+        // Before the read: if the request is dropped during it, the keys are not read.
         known.tried_at = Some(now);
         known.has_failed = true;
         let began = Instant::now();

@@ -108,8 +108,8 @@ impl JwtIssuer for OidcIssuer {
     }
 }
 
-/// Refuses symmetric algorithms, JWTs of other kinds, and extensions, of which the platform knows
-/// none (RFC 7515, section 4.1.11).
+/// Refuses symmetric algorithms, JWTs of other kinds, and extensions, because the platform supports
+/// no extension (RFC 7515, section 4.1.11).
 fn check_header(header: &Header) -> Result<(), JwtError> {
     if header.alg.family() == AlgorithmFamily::Hmac {
         return Err(JwtError::Invalid("algorithm"));

@@ -52,7 +52,7 @@ impl Auth {
             return Err(refused("absent"));
         }
         let presented = bearer(headers).ok_or_else(|| refused("malformed"))?;
-        let (access, renewable) = if presented.starts_with(KEY_PREFIX) {
+        let (access, credential) = if presented.starts_with(KEY_PREFIX) {
             let token: ApiToken = presented.parse().map_err(|_| refused("malformed"))?;
             let access = self.check_token(&token, Duration::ZERO).await?;
             (access, Some(Credential::Key(token)))
@@ -61,26 +61,25 @@ impl Auth {
         {
             let (access, subject) = check_jwt(jwts, presented, Duration::ZERO).await?;
             Span::current().record("caller_subject", subject);
-            (access, Some(Credential::Jwt(presented.to_owned())))
+            (
+                access,
+                Some(Credential::Jwt(Arc::clone(jwts), presented.to_owned())),
+            )
         } else {
             (self.deployment_key.check(presented).await?, None)
         };
-        Ok(Checked {
-            access,
-            credential: renewable,
-        })
+        Ok(Checked { access, credential })
     }
 
     async fn check_token(&self, token: &ApiToken, lasting: Duration) -> Result<Access, Problem> {
-        self.keys.check(token, lasting).await.map_err(explained)
+        self.keys.check(token, lasting).await.map_err(problem)
     }
 
     /// Checks a credential that was valid a moment ago, for a request that lasts so long.
     async fn check_again(&self, credential: &Credential, lasting: Duration) -> Result<(), Problem> {
-        match (credential, &self.jwts) {
-            (Credential::Key(token), _) => self.check_token(token, lasting).await.map(drop),
-            (Credential::Jwt(token), Some(jwts)) => check_jwt(jwts, token, lasting).await.map(drop),
-            (Credential::Jwt(_), None) => Err(refused("malformed")),
+        match credential {
+            Credential::Key(token) => self.check_token(token, lasting).await.map(drop),
+            Credential::Jwt(jwts, token) => check_jwt(jwts, token, lasting).await.map(drop),
         }
     }
 }
@@ -90,10 +89,11 @@ async fn check_jwt(
     token: &str,
     lasting: Duration,
 ) -> Result<(Access, Option<String>), Problem> {
-    jwts.check(token, lasting).await.map_err(explained)
+    jwts.check(token, lasting).await.map_err(problem)
 }
 
-fn explained(why: Refused) -> Problem {
+/// The response to a credential that is not accepted.
+fn problem(why: Refused) -> Problem {
     match why {
         Refused::Invalid(reason) => refused(reason),
         Refused::Suspended(tenant) => {
@@ -104,8 +104,8 @@ fn explained(why: Refused) -> Problem {
     }
 }
 
-/// Refuses a request whose key or JWT is not valid, for this reason, and logs and counts it: many of them
-/// are an attack, or a client with an old key.
+/// Refuses a request whose key or JWT is not valid, for this reason, and logs and counts it: many of
+/// them are an attack, or a client with an old key.
 fn refused(reason: &'static str) -> Problem {
     metric::AUTH_FAILURES.add([reason], 1);
     tracing::info!(reason, "API key or JWT refused");
@@ -167,7 +167,7 @@ struct Checked {
 #[derive(Clone)]
 enum Credential {
     Key(ApiToken),
-    Jwt(String),
+    Jwt(Arc<JwtCheck>, String),
 }
 
 /// The caller of a route that needs the scope `S`. A handler gets its tenant only from here, so no

@@ -306,7 +306,7 @@ fn access(
     let time = || Arc::new(clock.clone());
     let home = samples::tenant("default");
     let tenants = Arc::new(MemoryTenants::default().with_faults(faults.clone()));
-    let present = PresentTenants::new(Arc::<MemoryTenants>::clone(&tenants), home.clone(), time());
+    let present = PresentTenants::new(Arc::<MemoryTenants>::clone(&tenants), home.clone());
     let ports = KeyPorts {
         keys: Arc::new(keys.with_faults(faults.clone())),
         tenants,

@@ -12,15 +12,16 @@ use super::peppers::SealState;
 use super::present_tenants::PresentTenants;
 use super::{Access, AppError, Keys};
 use crate::domain::{
-    ApiToken, Causes, Credential, KeyId, KeyRefusal, Tenant, TenantId, TenantStatus, Timestamp,
+    ApiToken, Causes, Credential, KeyId, KeyRefusal, Scopes, Tenant, TenantId, TenantStatus,
+    Timestamp,
 };
 
 /// How long a key that was found is trusted without another read.
-pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(30);
+const TRUSTED_FOR: Duration = Duration::from_secs(30);
 
 /// How long a key that was not found counts as unknown; and after what time a key may be read again
 /// because the secret of a request is not its secret. It may have been rotated a moment ago.
-pub(super) const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// The most keys that are remembered.
 pub(super) const MAX_REMEMBERED: usize = 1_000;
@@ -103,17 +104,10 @@ impl KeyCheck {
             Some(KeyRefusal::Expired) => return Err(Refused::Invalid("expired")),
             None => {}
         }
-        if found.tenant.status == TenantStatus::Suspended {
-            return Err(Refused::Suspended(key.tenant.clone()));
-        }
         let access = Access {
-            tenant: key.tenant.clone(),
             key: Some(id),
-            scopes: key.terms.scopes.clone(),
             key_rate: key.terms.rate,
-            tenant_rate: found.tenant.rate,
-            tenant_caps: found.tenant.caps,
-            count_limits: found.tenant.count_limits,
+            ..admitted(&found.tenant, key.terms.scopes.clone())?
         };
         self.note_use(&entry, &key.tenant, id, now).await;
         Ok(access)
@@ -123,7 +117,8 @@ impl KeyCheck {
     fn remembered(&self, id: KeyId, lasting: Duration) -> Option<Remembered> {
         let remembered = self.lock();
         let entry = remembered.get(&id)?;
-        is_fresh(entry, self.keys.clock.now(), lasting).then(|| entry.clone())
+        let read = (entry.read_at, entry.found.is_some());
+        is_fresh(read, self.keys.clock.now(), lasting).then(|| entry.clone())
     }
 
     /// Reads the key and its tenant, and remembers what it finds.
@@ -154,8 +149,8 @@ impl KeyCheck {
             return Ok(None);
         };
         let key = &sealed.credential.key;
-        let tenant = self.tenants.find(&key.tenant).await.map_err(failed)?;
-        let Some(tenant) = tenant else {
+        let tenant = self.tenants.find(&key.tenant, key.created_at).await;
+        let Some(tenant) = tenant.map_err(failed)? else {
             return Ok(None);
         };
         // A record that was copied to another id is not sealed for it.
@@ -202,14 +197,36 @@ impl KeyCheck {
     }
 }
 
-/// Whether the entry may be used now, and until `lasting` has passed.
-fn is_fresh(entry: &Remembered, now: Timestamp, lasting: Duration) -> bool {
-    let lasts = if entry.found.is_some() {
+/// What these scopes allow in the tenant, for a credential that is no key. Fails if the tenant is
+/// suspended.
+pub(super) fn admitted(tenant: &Tenant, scopes: Scopes) -> Result<Access, Refused> {
+    if tenant.status == TenantStatus::Suspended {
+        return Err(Refused::Suspended(tenant.id.clone()));
+    }
+    Ok(Access {
+        tenant: tenant.id.clone(),
+        key: None,
+        scopes,
+        key_rate: None,
+        tenant_rate: tenant.rate,
+        tenant_caps: tenant.caps,
+        count_limits: tenant.count_limits,
+    })
+}
+
+/// Whether what was read at this moment, and found or not, may be used now, and until `lasting` has
+/// passed.
+pub(super) fn is_fresh(
+    (read_at, is_found): (Timestamp, bool),
+    now: Timestamp,
+    lasting: Duration,
+) -> bool {
+    let lasts = if is_found {
         TRUSTED_FOR
     } else {
         READ_AGAIN_AFTER
     };
-    entry.read_at <= now && now.since(entry.read_at) + lasting < lasts
+    read_at <= now && now.since(read_at) + lasting < lasts
 }
 
 pub(super) fn failed(error: impl Into<AppError>) -> Refused {

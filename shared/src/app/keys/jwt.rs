@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::check::{MAX_REMEMBERED, READ_AGAIN_AFTER, Refused, TRUSTED_FOR, failed};
+use super::check::{MAX_REMEMBERED, Refused, admitted, failed, is_fresh};
 use super::{Access, AppError, PresentTenants};
-use crate::domain::{Scope, Tenant, TenantId, TenantStatus, Timestamp};
+use crate::domain::{Scope, Tenant, TenantId, Timestamp};
 use crate::ports::{Clock, JwtError, JwtIssuer};
 
 /// Checks the JWTs of one issuer.
@@ -49,37 +49,20 @@ impl JwtCheck {
         let Some(tenant) = self.tenant(&claims.tenant, lasting).await? else {
             return Err(Refused::Invalid("tenant"));
         };
-        if tenant.status == TenantStatus::Suspended {
-            return Err(Refused::Suspended(tenant.id));
-        }
-        let scopes = claims
-            .scopes
-            .iter()
-            .filter(|scope| Scope::is_for_jwts(*scope));
-        let access = Access {
-            tenant: tenant.id,
-            key: None,
-            scopes: scopes.collect(),
-            key_rate: None,
-            tenant_rate: tenant.rate,
-            tenant_caps: tenant.caps,
-            count_limits: tenant.count_limits,
-        };
+        let scopes = claims.scopes.iter();
+        let scopes = scopes.filter(|scope| Scope::is_for_jwts(*scope)).collect();
+        let access = admitted(&tenant, scopes)?;
         Ok((access, claims.subject))
     }
 
     async fn tenant(&self, id: &TenantId, lasting: Duration) -> Result<Option<Tenant>, Refused> {
         let now = self.clock.now();
-        if let Some((tenant, read_at)) = self.lock().get(id) {
-            let lasts = match tenant {
-                Some(_) => TRUSTED_FOR,
-                None => READ_AGAIN_AFTER,
-            };
-            if *read_at <= now && now.since(*read_at) + lasting < lasts {
-                return Ok(tenant.clone());
-            }
+        if let Some((tenant, read_at)) = self.lock().get(id)
+            && is_fresh((*read_at, tenant.is_some()), now, lasting)
+        {
+            return Ok(tenant.clone());
         }
-        let found = self.tenants.find(id).await.map_err(failed)?;
+        let found = self.tenants.find(id, now).await.map_err(failed)?;
         let mut remembered = self.lock();
         if remembered.len() >= MAX_REMEMBERED {
             remembered.clear();

@@ -102,8 +102,7 @@ impl KeyPorts {
             peppers: Peppers::new(secrets, pepper_secret),
             clock: Arc::clone(&clock),
         };
-        let present =
-            PresentTenants::new(Arc::clone(&tenants), home.clone(), Arc::clone(&keys.clock));
+        let present = PresentTenants::new(Arc::clone(&tenants), home.clone());
         let check = KeyCheck::new(keys.clone(), present);
         let tenants = Tenants::new(tenants, keys.clone(), home, clock);
         (keys, tenants, check)

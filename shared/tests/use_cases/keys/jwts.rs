@@ -8,17 +8,12 @@ use super::*;
 fn check_of(world: &World, faults: &Faults) -> JwtCheck {
     let tenants = Arc::new(world.tenant_store.with_faults(faults.clone()));
     let clock = || Arc::new(world.clock.clone());
-    let present = PresentTenants::new(tenants, home(), clock());
+    let present = PresentTenants::new(tenants, home());
     JwtCheck::new(Arc::new(MemoryIssuer), present, clock())
 }
 
 async fn outcome(check: &JwtCheck, token: &str, lasting: u64) -> &'static str {
-    match check.check(token, Duration::from_secs(lasting)).await {
-        Ok(_) => "accepted",
-        Err(Refused::Invalid(reason)) => reason,
-        Err(Refused::Suspended(_)) => "suspended",
-        Err(Refused::Failed(_)) => "failed",
-    }
+    verdict(&check.check(token, Duration::from_secs(lasting)).await)
 }
 
 #[tokio::test]

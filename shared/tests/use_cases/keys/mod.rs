@@ -115,7 +115,11 @@ fn operator() -> Access {
 }
 
 async fn outcome(check: &KeyCheck, token: &ApiToken) -> &'static str {
-    match check.check(token, Duration::ZERO).await {
+    verdict(&check.check(token, Duration::ZERO).await)
+}
+
+fn verdict<T>(checked: &Result<T, Refused>) -> &'static str {
+    match checked {
         Ok(_) => "accepted",
         Err(Refused::Invalid(reason)) => reason,
         Err(Refused::Suspended(_)) => "suspended",
