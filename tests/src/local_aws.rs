@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::client::Waiters;
 use aws_sdk_dynamodb::config::Credentials;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
 use shared::domain::WorkerId;
@@ -26,6 +27,7 @@ const TEMPLATE: &str = include_str!("../../template.yaml");
 pub struct LocalAws {
     shared: SdkConfig,
     calls: CallCounter,
+    patience: Option<Duration>,
 }
 
 impl LocalAws {
@@ -42,6 +44,17 @@ impl LocalAws {
         Self {
             shared: shared.load().await,
             calls: CallCounter::default(),
+            patience: None,
+        }
+    }
+
+    /// The same AWS for what a test itself reads and writes: the functions' limits of time on a
+    /// call are not under test there, and a busy machine may stand still for longer.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self {
+            patience: Some(Duration::from_mins(1)),
+            ..self
         }
     }
 
@@ -53,6 +66,7 @@ impl LocalAws {
             Self {
                 shared,
                 calls: CallCounter::default(),
+                patience: self.patience,
             },
             way,
         )
@@ -69,16 +83,22 @@ impl LocalAws {
         &self.calls
     }
 
-    /// A DynamoDB client as the functions have it.
+    /// A DynamoDB client as the functions have it, or a [`patient`](Self::patient) one.
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        let config =
+        let mut config =
             shared::store::client::dynamodb_config(&self.shared).interceptor(self.calls.clone());
+        if let Some(patience) = self.patience {
+            config = config.timeout_config(within(patience));
+        }
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
-    /// An SQS client as the functions have it.
+    /// An SQS client as the functions have it, or a [`patient`](Self::patient) one.
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
-        let config = shared::queue::sqs_config(&self.shared).interceptor(self.calls.clone());
+        let mut config = shared::queue::sqs_config(&self.shared).interceptor(self.calls.clone());
+        if let Some(patience) = self.patience {
+            config = config.timeout_config(within(patience));
+        }
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
@@ -146,6 +166,14 @@ impl LocalAws {
             .await
             .expect("the queue can be deleted");
     }
+}
+
+fn within(time: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(time)
+        .operation_attempt_timeout(time)
+        .operation_timeout(time)
+        .build()
 }
 
 fn unique_name() -> String {
