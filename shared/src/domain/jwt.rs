@@ -23,13 +23,14 @@ pub struct JwtClaims {
 }
 
 impl JwtClaims {
-    /// Why it is not valid at this moment, if it is not.
-    pub fn refusal(&self, now: Timestamp) -> Option<&'static str> {
-        if now >= self.expires_at.plus(LEEWAY) {
-            return Some("expired");
-        }
-        let is_early = self.not_before.is_some_and(|from| now.plus(LEEWAY) < from);
-        is_early.then_some("not_yet_valid")
+    /// Whether it is no longer valid.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        now >= self.expires_at.plus(LEEWAY)
+    }
+
+    /// Whether it is not valid yet.
+    pub fn is_early(&self, now: Timestamp) -> bool {
+        self.not_before.is_some_and(|from| now.plus(LEEWAY) < from)
     }
 }
 
@@ -47,13 +48,15 @@ mod tests {
             not_before: Some(after(100)),
             expires_at: after(200),
         };
-        for (moment, refusal) in [
-            (39, Some("not_yet_valid")),
-            (40, None),
-            (259, None),
-            (260, Some("expired")),
+        for (moment, is_early, has_expired) in [
+            (39, true, false),
+            (40, false, false),
+            (259, false, false),
+            (260, false, true),
         ] {
-            assert_eq!(claims.refusal(after(moment)), refusal, "{moment}");
+            let now = after(moment);
+            assert_eq!(claims.is_early(now), is_early, "{moment}");
+            assert_eq!(claims.has_expired(now), has_expired, "{moment}");
         }
     }
 }

@@ -1,19 +1,14 @@
 //! Reads the issuer's documents by HTTP.
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use aws_smithy_http_client::Connector;
 use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use http_body_util::{BodyExt, Limited};
-use tokio::time::timeout;
 
 use crate::tls;
-
-/// How long one document may take.
-const TIME: Duration = Duration::from_secs(3);
 
 /// The most bytes of one document. Issuers have a few keys of some 2 KB each.
 const MAX_BYTES: usize = 256 * 1024;
@@ -29,8 +24,6 @@ pub(super) enum DocumentError {
         #[source]
         source: ConnectorError,
     },
-    #[error("{0} did not respond in time")]
-    Late(String),
     #[error("{url} responded with the status {status}")]
     Status { url: String, status: u16 },
     #[error("{url} could not be read to its end, or has more than 256 KiB")]
@@ -52,11 +45,6 @@ impl Documents {
 
     /// The content of a document that is read with `GET`.
     pub(super) async fn read(&self, url: &str) -> Result<Vec<u8>, DocumentError> {
-        let read = timeout(TIME, self.read_in_time(url)).await;
-        read.map_err(|_| DocumentError::Late(url.to_owned()))?
-    }
-
-    async fn read_in_time(&self, url: &str) -> Result<Vec<u8>, DocumentError> {
         let of = || url.to_owned();
         let mut request = HttpRequest::get(url).map_err(|_| DocumentError::Url(of()))?;
         request.headers_mut().insert("accept", "application/json");

@@ -9,6 +9,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::document::{DocumentError, Documents};
 use crate::domain::{Causes, Timestamp, whole_millis};
@@ -28,11 +29,17 @@ const READ_AGAIN_AFTER: Duration = Duration::from_mins(1);
 /// How often they are read at most while there are none.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
+/// How long both documents together may take: a request may wait 25 s for a task besides, and the
+/// function has 29 s.
+const TIME: Duration = Duration::from_secs(2);
+
 /// Why the keys could not be read.
 #[derive(Debug, thiserror::Error)]
-enum KeysError {
+pub(super) enum KeysError {
     #[error(transparent)]
     Document(#[from] DocumentError),
+    #[error("the issuer did not respond within 2 s")]
+    Late,
     #[error("{url} is not the JSON that an issuer has there")]
     Form {
         url: String,
@@ -120,6 +127,11 @@ impl Known {
         found.cloned()
     }
 
+    /// Whether there are keys that may still be used.
+    fn are_usable(&self, now: Timestamp) -> bool {
+        !self.keys.is_empty() && self.is_younger_than(STALE_FOR, now)
+    }
+
     fn is_younger_than(&self, age: Duration, now: Timestamp) -> bool {
         self.read_at.is_some_and(|at| now.since(at) < age)
     }
@@ -167,12 +179,11 @@ impl IssuerKeys {
         if !is_known && known.may_read(now) {
             self.read_again(&mut known, now).await;
         }
-        let found = known.find(id, algorithm);
-        match found.filter(|_| known.is_younger_than(STALE_FOR, now)) {
-            Some(key) => Ok(key),
-            None if known.has_failed => Err(JwtError::KeysUnreadable),
-            None => Err(JwtError::Invalid("unknown_key")),
+        if known.has_failed && !known.are_usable(now) {
+            return Err(JwtError::KeysUnreadable);
         }
+        let found = known.find(id, algorithm);
+        found.ok_or(JwtError::Invalid("unknown_key"))
     }
 
     async fn read_again(&self, known: &mut Known, now: Timestamp) {
@@ -180,7 +191,8 @@ impl IssuerKeys {
         known.tried_at = Some(now);
         known.has_failed = true;
         let began = Instant::now();
-        match self.read().await {
+        let read = timeout(TIME, self.read()).await;
+        match read.unwrap_or(Err(KeysError::Late)) {
             Ok(keys) => {
                 let duration_ms = whole_millis(began.elapsed());
                 tracing::info!(
@@ -193,6 +205,10 @@ impl IssuerKeys {
                 known.has_failed = false;
             }
             Err(error) => {
+                if matches!(error, KeysError::NoKeys(_)) {
+                    // The issuer responded: it has withdrawn the keys that were known.
+                    known.keys.clear();
+                }
                 metric::ISSUER_KEY_FAILURES.add([], 1);
                 tracing::warn!(error = %Causes(&error), "keys of the JWT issuer can't be read");
             }
@@ -213,8 +229,12 @@ impl IssuerKeys {
                 expected: issuer.clone(),
             });
         }
-        let url = metadata.jwks_uri;
-        if issuer.starts_with("https://") && !url.starts_with("https://") {
+        self.read_set(metadata.jwks_uri).await
+    }
+
+    /// The keys in the set at this address.
+    pub(super) async fn read_set(&self, url: String) -> Result<Vec<Arc<VerifyingKey>>, KeysError> {
+        if self.issuer.starts_with("https://") && !url.starts_with("https://") {
             return Err(KeysError::Insecure(url));
         }
         let set: KeySet = self.read_json(&url).await?;

@@ -63,6 +63,9 @@ impl OidcIssuer {
         if !texts(audience).any(|name| name == settings.audience) {
             return Err(JwtError::Invalid("audience"));
         }
+        if is_id_token(claims) {
+            return Err(JwtError::Invalid("id_token"));
+        }
         let tenant = text(&settings.tenant_claim).and_then(|tenant| tenant.parse().ok());
         let subject = text("sub").map(str::to_owned);
         if subject
@@ -120,6 +123,18 @@ fn check_header(header: &Header) -> Result<(), JwtError> {
         return Err(JwtError::Invalid("malformed"));
     }
     Ok(())
+}
+
+/// Whether the claims are those of an ID token, which says who a user is and opens no API. Cognito
+/// writes the kind of a token into `token_use`, Keycloak into `typ`; only ID tokens have a hash of
+/// an access token or a code (`OpenID` Connect Core 1.0, section 3.3.2.11).
+fn is_id_token(claims: &Map<String, Value>) -> bool {
+    let kinds = ["token_use", "typ"].map(|name| claims.get(name).and_then(Value::as_str));
+    let is_id = |kind: &str| kind.eq_ignore_ascii_case("id");
+    let has_hash = ["at_hash", "c_hash"]
+        .iter()
+        .any(|name| claims.contains_key(*name));
+    kinds.into_iter().flatten().any(is_id) || has_hash
 }
 
 /// A text, or the texts of a list.

@@ -6,16 +6,18 @@ use super::samples;
 use crate::domain::{JwtClaims, Scopes};
 use crate::ports::{JwtError, JwtIssuer};
 
-/// An issuer whose JWTs are `eyJ` and the name of a tenant. They have every scope, and expire an
-/// hour after [`samples::START`]. `eyJforged` is not one of them; nobody knows whether
-/// `eyJunreadable` is.
+/// An issuer whose JWTs are `jwt.<tenant>.signed`.
+///
+/// They have every scope, and expire an hour after [`samples::START`]. `jwt.forged.signed` is not
+/// one of them; nobody knows whether `jwt.unreadable.signed` is.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryIssuer;
 
 #[async_trait]
 impl JwtIssuer for MemoryIssuer {
     async fn claims(&self, token: &str) -> Result<JwtClaims, JwtError> {
-        match token.strip_prefix("eyJ") {
+        let tenant = token.strip_prefix("jwt.");
+        match tenant.and_then(|rest| rest.strip_suffix(".signed")) {
             None | Some("forged") => Err(JwtError::Invalid("signature")),
             Some("unreadable") => Err(JwtError::KeysUnreadable),
             Some(tenant) => Ok(JwtClaims {

@@ -30,9 +30,6 @@ pub(crate) use scopes::{
 use crate::Api;
 use crate::problem::Problem;
 
-/// How every JWT begins: its first part is a JSON object in base64url, which is no API key.
-const JWT_PREFIX: &str = "eyJ";
-
 /// Checks the API keys and JWTs of requests.
 #[derive(Clone)]
 pub struct Auth {
@@ -56,7 +53,7 @@ impl Auth {
             let token: ApiToken = presented.parse().map_err(|_| refused("malformed"))?;
             let access = self.check_token(&token, Duration::ZERO).await?;
             (access, Some(Credential::Key(token)))
-        } else if presented.starts_with(JWT_PREFIX)
+        } else if is_jwt(presented)
             && let Some(jwts) = &self.jwts
         {
             let (access, subject) = check_jwt(jwts, presented, Duration::ZERO).await?;
@@ -92,10 +89,20 @@ async fn check_jwt(
     jwts.check(token, lasting).await.map_err(problem)
 }
 
+/// Whether a text has the three parts of a signed JWT (RFC 7515, section 7.1). No API key has a dot.
+fn is_jwt(presented: &str) -> bool {
+    presented.split('.').count() == 3
+}
+
 /// The response to a credential that is not accepted.
 fn problem(why: Refused) -> Problem {
     match why {
         Refused::Invalid(reason) => refused(reason),
+        Refused::Expired => {
+            // Not counted: it is no attack.
+            tracing::info!(reason = "jwt_expired", "API key or JWT refused");
+            Problem::unauthorized()
+        }
         Refused::Suspended(tenant) => {
             Span::current().record("tenant_id", tenant.as_str());
             Problem::tenant_suspended()

@@ -31,6 +31,8 @@ pub(super) const MAX_REMEMBERED: usize = 1_000;
 pub enum Refused {
     /// The key is not valid, for this reason. The reason is for the log: a client must not see it.
     Invalid(&'static str),
+    /// A JWT of the issuer that has expired. Every client has one from time to time.
+    Expired,
     /// The key is valid, but this tenant, which it acts for, is suspended.
     Suspended(TenantId),
     /// The key could not be checked.

@@ -43,8 +43,12 @@ impl JwtCheck {
             JwtError::Invalid(reason) => Refused::Invalid(reason),
             JwtError::KeysUnreadable => Refused::Failed(AppError::IssuerUnavailable),
         })?;
-        if let Some(reason) = claims.refusal(self.clock.now()) {
-            return Err(Refused::Invalid(reason));
+        let now = self.clock.now();
+        if claims.has_expired(now) {
+            return Err(Refused::Expired);
+        }
+        if claims.is_early(now) {
+            return Err(Refused::Invalid("not_yet_valid"));
         }
         let Some(tenant) = self.tenant(&claims.tenant, lasting).await? else {
             return Err(Refused::Invalid("tenant"));

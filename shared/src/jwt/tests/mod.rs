@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 use super::signing::SigningKey;
-use super::{JwtSettings, OidcIssuer};
+use super::{IssuerKeys, JwtSettings, OidcIssuer};
 use crate::domain::{JwtClaims, Scope};
 use crate::ports::{JwtError, JwtIssuer};
 use crate::testing::{ManualClock, samples};
@@ -128,6 +128,10 @@ fn settings(issuer: &str, scope_prefix: &str) -> JwtSettings {
     }
 }
 
+fn clock_at_start() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(samples::START))
+}
+
 fn set(keys: &[&SigningKey]) -> Value {
     let keys: Vec<Value> = keys.iter().map(|key| key.public()).collect();
     json!({ "keys": keys })
@@ -157,8 +161,9 @@ async fn audience_and_scopes_may_be_lists_and_times_fractions() {
     assert_eq!(claims.scopes.iter().collect::<Vec<_>>(), [Scope::TasksRead]);
     assert_eq!(claims.not_before.unwrap().as_millis(), 1_500);
     // As Cognito writes them.
-    let changes =
-        json!({ "aud": null, "client_id": "agents", "scope": "x/tasks:read tasks:submit" });
+    let changes = json!({
+        "aud": null, "client_id": "agents", "scope": "x/tasks:read tasks:submit", "token_use": "access",
+    });
     let token = key.sign(&world.claims_but(&changes));
     let with_prefix = OidcIssuer::new(settings(&world.url, "x/"), Arc::new(world.clock.clone()));
     let claims = with_prefix.claims(&token).await.unwrap();
@@ -185,6 +190,10 @@ async fn claims_for_others_are_refused() {
         (json!({ "exp": "soon" }), "malformed"),
         (json!({ "nbf": "soon" }), "malformed"),
         (json!({ "sub": "x".repeat(256) }), "malformed"),
+        (json!({ "token_use": "id" }), "id_token"),
+        (json!({ "typ": "ID" }), "id_token"),
+        (json!({ "at_hash": "x" }), "id_token"),
+        (json!({ "c_hash": "x" }), "id_token"),
     ] {
         let token = key.sign(&world.claims_but(&changes));
         assert_eq!(world.read(&token).await, Err(reason), "{changes}");
@@ -244,6 +253,12 @@ async fn texts_that_the_issuer_did_not_sign_are_refused() {
     ] {
         assert_eq!(world.read(&text).await, Err(reason), "{text}");
     }
+    // A key and an address of the attacker's own choice.
+    let mut brings_key = other.header();
+    brings_key.jwk = serde_json::from_value(other.public()).ok();
+    brings_key.jku = Some("https://attacker.example/keys".to_owned());
+    let brought = other.sign_with(&brings_key, &claims);
+    assert_eq!(world.read(&brought).await, Err("signature"));
     let access = header(|header| header.typ = Some("application/at+JWT".to_owned()));
     assert!(world.read(&access).await.is_ok());
 }
@@ -268,6 +283,16 @@ async fn a_set_may_have_keys_that_the_platform_does_not_know() {
     assert_eq!(world.read(RSA_JWT).await, Err("issuer"));
     let forged = RSA_JWT.replace("lrkBDYm", "mrkBDYm");
     assert_eq!(world.read(&forged).await, Err("signature"));
+}
+
+#[tokio::test]
+async fn a_key_that_names_its_algorithm_is_used_with_no_other() {
+    let key = SigningKey::generate("first");
+    let mut public = key.public();
+    public["alg"] = json!("ES384");
+    let world = World::new(json!({ "keys": [public] })).await;
+    let refused = world.read(&key.sign(&world.claims())).await;
+    assert_eq!(refused, Err("unknown_key"));
 }
 
 #[tokio::test]
@@ -318,10 +343,11 @@ async fn while_the_issuer_is_down_its_keys_are_trusted_for_a_day() {
     world.publish(None);
     world.clock.advance(Duration::from_hours(23));
     assert!(world.read(&token).await.is_ok());
-    // Nobody knows whether it is a new key of the issuer.
-    assert_eq!(world.read(&unknown).await, Err(UNREADABLE));
+    // Anybody can name a key that does not exist: that is no failure of the platform.
+    assert_eq!(world.read(&unknown).await, Err("unknown_key"));
     world.clock.advance(Duration::from_hours(1));
     assert_eq!(world.read(&token).await, Err(UNREADABLE));
+    assert_eq!(world.read(&unknown).await, Err(UNREADABLE));
     world.publish(Some(set(&[&key])));
     world.clock.advance(Duration::from_mins(1));
     assert!(world.read(&token).await.is_ok());
@@ -346,6 +372,39 @@ async fn what_is_no_set_of_keys_of_the_issuer_is_not_used() {
     world.clock.advance(Duration::from_secs(10));
     world.published.lock().unwrap().issuer = url;
     assert!(world.read(&token).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_issuer_that_withdraws_all_keys_is_obeyed() {
+    let key = SigningKey::generate("first");
+    let world = World::new(set(&[&key])).await;
+    let token = key.sign(&world.claims());
+    assert!(world.read(&token).await.is_ok());
+    world.publish(Some(json!({ "keys": [] })));
+    world.clock.advance(Duration::from_hours(1));
+    assert_eq!(world.read(&token).await, Err(UNREADABLE));
+}
+
+#[tokio::test]
+async fn keys_at_an_address_without_tls_are_not_read() {
+    let documents = IssuerKeys::new("https://issuer.example".to_owned(), clock_at_start());
+    let uri = "http://issuer.example/keys".to_owned();
+    let refused = documents.read_set(uri).await.err().unwrap();
+    assert_eq!(
+        refused.to_string(),
+        "the keys are at http://issuer.example/keys, which does not begin with https://"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_does_not_respond_is_waited_for_2_seconds() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let issuer = OidcIssuer::new(settings(&url, ""), clock_at_start());
+    let token = SigningKey::generate("first").sign(&json!({}));
+    let began = tokio::time::Instant::now();
+    assert_eq!(outcome(issuer.claims(&token).await), Err(UNREADABLE));
+    assert_eq!(began.elapsed(), Duration::from_secs(2));
 }
 
 #[tokio::test]

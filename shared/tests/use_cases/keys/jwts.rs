@@ -28,7 +28,10 @@ async fn a_jwt_acts_for_its_tenant_and_manages_no_keys_or_tenants() {
         .await
         .unwrap();
     let check = check_of(&world, &Faults::default());
-    let (access, subject) = check.check("eyJacme", Duration::ZERO).await.unwrap();
+    let (access, subject) = check
+        .check("jwt.acme.signed", Duration::ZERO)
+        .await
+        .unwrap();
     assert_eq!((access.tenant, access.key), (acme, None));
     assert_eq!(access.tenant_rate, rate);
     assert_eq!(subject.as_deref(), Some("user-7"));
@@ -37,7 +40,7 @@ async fn a_jwt_acts_for_its_tenant_and_manages_no_keys_or_tenants() {
     assert!(!access.scopes.contain(Scope::Operator));
     assert_eq!(access.scopes.iter().count(), Scope::ALL.len() - 2);
     // The deployment's own tenant needs no record.
-    assert_eq!(outcome(&check, "eyJdefault", 0).await, "accepted");
+    assert_eq!(outcome(&check, "jwt.default.signed", 0).await, "accepted");
 }
 
 #[tokio::test]
@@ -45,16 +48,19 @@ async fn a_jwt_is_refused_that_is_not_valid_or_of_no_tenant() {
     let world = World::new();
     let check = check_of(&world, &Faults::default());
     for (token, expected) in [
-        ("eyJforged", "signature"),
-        ("eyJunreadable", "failed"),
-        ("eyJnobody", "tenant"),
+        ("jwt.forged.signed", "signature"),
+        ("jwt.unreadable.signed", "failed"),
+        ("jwt.nobody.signed", "tenant"),
     ] {
         assert_eq!(outcome(&check, token, 0).await, expected, "{token}");
     }
     world.clock.advance(Duration::from_secs(3_659));
-    assert_eq!(outcome(&check, "eyJdefault", 0).await, "accepted");
+    assert_eq!(outcome(&check, "jwt.default.signed", 0).await, "accepted");
     world.clock.advance(Duration::from_secs(1));
-    assert_eq!(outcome(&check, "eyJdefault", 0).await, "expired");
+    assert_eq!(
+        outcome(&check, "jwt.default.signed", 0).await,
+        "jwt_expired"
+    );
 }
 
 #[tokio::test]
@@ -62,10 +68,10 @@ async fn a_suspension_and_a_deletion_take_effect_within_30_seconds() {
     let world = World::new();
     let acme = samples::tenant("acme");
     let check = check_of(&world, &Faults::default());
-    assert_eq!(outcome(&check, "eyJacme", 0).await, "tenant");
+    assert_eq!(outcome(&check, "jwt.acme.signed", 0).await, "tenant");
     world.create_tenant(&acme).await.unwrap();
     world.clock.advance(Duration::from_secs(5));
-    assert_eq!(outcome(&check, "eyJacme", 0).await, "accepted");
+    assert_eq!(outcome(&check, "jwt.acme.signed", 0).await, "accepted");
     let suspension = TenantChanges {
         status: Some(TenantStatus::Suspended),
         ..TenantChanges::default()
@@ -76,12 +82,12 @@ async fn a_suspension_and_a_deletion_take_effect_within_30_seconds() {
         .await
         .unwrap();
     world.clock.advance(Duration::from_secs(10));
-    assert_eq!(outcome(&check, "eyJacme", 0).await, "accepted");
+    assert_eq!(outcome(&check, "jwt.acme.signed", 0).await, "accepted");
     // A wait of 20 s would end when what is known is too old.
-    assert_eq!(outcome(&check, "eyJacme", 20).await, "suspended");
+    assert_eq!(outcome(&check, "jwt.acme.signed", 20).await, "suspended");
     world.tenants.delete_tenant(&acme).await.unwrap();
     world.clock.advance(Duration::from_secs(30));
-    assert_eq!(outcome(&check, "eyJacme", 0).await, "tenant");
+    assert_eq!(outcome(&check, "jwt.acme.signed", 0).await, "tenant");
 }
 
 #[tokio::test]
@@ -89,10 +95,10 @@ async fn without_the_store_no_jwt_is_trusted_for_longer() {
     let world = World::new();
     let faults = Faults::default();
     let check = check_of(&world, &faults);
-    assert_eq!(outcome(&check, "eyJdefault", 0).await, "accepted");
+    assert_eq!(outcome(&check, "jwt.default.signed", 0).await, "accepted");
     faults.fail_next(When::Before);
-    assert_eq!(outcome(&check, "eyJdefault", 0).await, "accepted");
+    assert_eq!(outcome(&check, "jwt.default.signed", 0).await, "accepted");
     world.clock.advance(Duration::from_secs(30));
-    assert_eq!(outcome(&check, "eyJdefault", 0).await, "failed");
-    assert_eq!(outcome(&check, "eyJdefault", 0).await, "accepted");
+    assert_eq!(outcome(&check, "jwt.default.signed", 0).await, "failed");
+    assert_eq!(outcome(&check, "jwt.default.signed", 0).await, "accepted");
 }

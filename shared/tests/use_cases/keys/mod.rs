@@ -122,6 +122,7 @@ fn verdict<T>(checked: &Result<T, Refused>) -> &'static str {
     match checked {
         Ok(_) => "accepted",
         Err(Refused::Invalid(reason)) => reason,
+        Err(Refused::Expired) => "jwt_expired",
         Err(Refused::Suspended(_)) => "suspended",
         Err(Refused::Failed(_)) => "failed",
     }
