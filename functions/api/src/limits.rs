@@ -65,6 +65,7 @@ pub(crate) struct LimitsResponse {
     max_cost_micro_usd: Option<u64>,
     max_steps: u32,
     max_tool_calls: u32,
+    max_blocked_calls: u32,
     max_tokens: Option<u64>,
     input_timeout_seconds: u32,
     #[schema(value_type = values::OnLimit)]
@@ -79,6 +80,7 @@ impl From<Limits> for LimitsResponse {
             max_cost_micro_usd: limits.max_cost_micro_usd(),
             max_steps: limits.max_steps(),
             max_tool_calls: limits.max_tool_calls(),
+            max_blocked_calls: limits.max_blocked_calls(),
             max_tokens: limits.max_tokens(),
             input_timeout_seconds: limits.input_timeout_seconds(),
             on_limit: limits.on_limit,

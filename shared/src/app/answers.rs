@@ -36,6 +36,7 @@ impl ToolAnswer {
             by: ToolRunner::Client,
             text: self.text.clone(),
             is_error: self.is_error,
+            is_blocked: false,
         };
         let (base, fence) = (task.progress().base, task.fence());
         Step {

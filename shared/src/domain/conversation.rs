@@ -156,6 +156,15 @@ impl Conversation {
             .count()
     }
 
+    /// The number of tool calls that the rules of their tools forbade.
+    pub fn blocked_calls(&self) -> usize {
+        let blocked = |step: &&Step| match step.kind {
+            StepKind::ToolCall { is_blocked, .. } => is_blocked,
+            StepKind::ModelCall { .. } => false,
+        };
+        self.steps.values().filter(blocked).count()
+    }
+
     /// What is to be done next.
     pub fn next(&self) -> Next {
         let mut number = self.outline.base + 1;

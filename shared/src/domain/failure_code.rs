@@ -45,6 +45,8 @@ pub enum FailureCode {
     HopsExhausted,
     /// The model repeatedly called tools that do not exist, or with arguments that do not fit.
     BadToolCalls,
+    /// The model repeatedly called tools in ways that their rules forbid.
+    BlockedToolCalls,
     /// The task's client did not answer in time.
     InputExpired,
     /// The queue moved the task's messages to the dead-letter queue before any worker could claim
@@ -75,6 +77,7 @@ impl FailureCode {
             Self::LimitReached => "limit_reached",
             Self::HopsExhausted => "hops_exhausted",
             Self::BadToolCalls => "bad_tool_calls",
+            Self::BlockedToolCalls => "blocked_tool_calls",
             Self::InputExpired => "input_expired",
             Self::Undeliverable => "undeliverable",
         }
@@ -94,6 +97,7 @@ impl FailureCode {
             | Self::LimitReached
             | Self::HopsExhausted
             | Self::BadToolCalls
+            | Self::BlockedToolCalls
             | Self::InputExpired => true,
             Self::ModelUnavailable
             | Self::ModelTimeout

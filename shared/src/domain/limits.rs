@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::invalid::{Invalid, within};
 
+/// How many blocked calls end a task whose agent does not say.
+const USUAL_BLOCKED_CALLS: u32 = 5;
+
 /// The limits of one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -16,6 +19,9 @@ pub struct Limits {
     max_cost_micro_usd: Option<u64>,
     max_steps: u32,
     max_tool_calls: u32,
+    // Each task's record has its limits, and most records just fit into one write unit.
+    #[serde(skip_serializing_if = "is_usual")]
+    max_blocked_calls: u32,
     max_tokens: Option<u64>,
     input_timeout_seconds: u32,
     /// What happens to a task that reaches a limit.
@@ -108,9 +114,17 @@ impl fmt::Display for BudgetScope {
     }
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_usual(blocked_calls: &u32) -> bool {
+    *blocked_calls == USUAL_BLOCKED_CALLS
+}
+
 impl Default for Limits {
-    /// 4,096 tokens an answer, half an hour, 100 steps, 200 tool calls, any cost, any tokens, and a
-    /// day for a client to answer. A task that reaches one of them pauses.
+    /// 4,096 tokens an answer, half an hour, 100 steps, 200 tool calls, 5 blocked ones, any cost, any
+    /// tokens, and a day for a client to answer. A task that reaches one of them pauses.
     fn default() -> Self {
         Self {
             max_output_tokens: 4_096,
@@ -118,6 +132,7 @@ impl Default for Limits {
             max_cost_micro_usd: None,
             max_steps: 100,
             max_tool_calls: 200,
+            max_blocked_calls: USUAL_BLOCKED_CALLS,
             max_tokens: None,
             input_timeout_seconds: 86_400,
             on_limit: OnLimit::Pause,
@@ -179,6 +194,14 @@ impl Limits {
         })
     }
 
+    /// These limits with 1 to 1,000 tool calls that the rules of the tools forbid.
+    pub fn with_max_blocked_calls(self, calls: u32) -> Result<Self, Invalid> {
+        Ok(Self {
+            max_blocked_calls: within("/max_blocked_calls", calls, 1..=1_000)?,
+            ..self
+        })
+    }
+
     /// These limits with 1 to 1,000,000,000 tokens of all model calls, input and output.
     pub fn with_max_tokens(self, tokens: u64) -> Result<Self, Invalid> {
         Ok(Self {
@@ -219,6 +242,11 @@ impl Limits {
     /// The most tool calls that a task may make.
     pub const fn max_tool_calls(self) -> u32 {
         self.max_tool_calls
+    }
+
+    /// How many calls that the rules of its tools forbid end a task.
+    pub const fn max_blocked_calls(self) -> u32 {
+        self.max_blocked_calls
     }
 
     /// The most tokens that a task's model calls may use.

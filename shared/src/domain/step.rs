@@ -138,6 +138,8 @@ pub enum StepKind {
         text: String,
         /// Whether it is an error, for the model to react to.
         is_error: bool,
+        /// Whether the rules of the tool forbade the call.
+        is_blocked: bool,
     },
 }
 
@@ -190,6 +192,7 @@ impl StepKind {
                 call,
                 text,
                 is_error,
+                is_blocked: _,
                 by: _,
             } => Some(ToolResult {
                 call_id: call.id.clone(),

@@ -38,6 +38,8 @@ pub struct ToolOutput {
     pub text: String,
     /// Whether it is an error, for the model to react to.
     pub is_error: bool,
+    /// Whether the rules of the tool forbid the call, so that nothing was sent.
+    pub is_blocked: bool,
 }
 
 impl ToolOutput {
@@ -46,14 +48,23 @@ impl ToolOutput {
         Self {
             text: text.into(),
             is_error: false,
+            is_blocked: false,
         }
     }
 
     /// What went wrong.
     pub fn error(text: impl Into<String>) -> Self {
         Self {
-            text: text.into(),
             is_error: true,
+            ..Self::new(text)
+        }
+    }
+
+    /// Why the rules of the tool forbid the call.
+    pub fn blocked(text: impl Into<String>) -> Self {
+        Self {
+            is_blocked: true,
+            ..Self::error(text)
         }
     }
 

@@ -38,6 +38,7 @@ const SERVED_MODEL: &str = "served_model";
 const REQUEST_ID: &str = "request_id";
 const BY: &str = "by";
 const IS_ERROR: &str = "is_error";
+const IS_BLOCKED: &str = "is_blocked";
 /// The key of the answer in the response cache, needed when the task is deleted. Absent if the
 /// answer is not cached, or if an earlier version wrote the record.
 pub(super) const ANSWER_KEY: &str = "answer_key";
@@ -100,10 +101,14 @@ pub(super) fn write(step: &Step, blob: &Blob) -> Item {
         StepKind::ToolCall {
             by,
             is_error,
+            is_blocked,
             call: _,
             text: _,
         } => {
             attributes.extend([(BY, name(by)), (IS_ERROR, AttributeValue::Bool(*is_error))]);
+            if *is_blocked {
+                attributes.push((IS_BLOCKED, AttributeValue::Bool(true)));
+            }
         }
     }
     attributes.extend(blob.head());
@@ -193,6 +198,7 @@ fn read_here(item: &Item, content: Option<&[u8]>) -> Result<Step, StoreError> {
                 by: fields.name(BY)?,
                 text: text.into_owned(),
                 is_error: fields.flag(IS_ERROR)?,
+                is_blocked: fields.optional(IS_BLOCKED, Fields::flag)?.unwrap_or(false),
             }
         }
         other => return Err(fields.corrupt(format!("its kind is {other:?}"))),
@@ -272,6 +278,16 @@ mod tests {
             };
             assert_eq!(read_whole(&record(&step)).unwrap(), step);
         }
+        let mut step = samples::tool_step(step.task, 4, ToolRunner::Platform, "not sent");
+        if let StepKind::ToolCall {
+            is_error,
+            is_blocked,
+            ..
+        } = &mut step.kind
+        {
+            (*is_error, *is_blocked) = (true, true);
+        }
+        assert_eq!(read_whole(&record(&step)).unwrap(), step);
     }
 
     #[test]

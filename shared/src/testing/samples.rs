@@ -259,6 +259,7 @@ pub fn tool_step(task: TaskId, number: u32, by: ToolRunner, text: &str) -> Step 
         by,
         text: text.to_owned(),
         is_error: by == ToolRunner::Nobody,
+        is_blocked: false,
     };
     Step {
         kind,

@@ -136,10 +136,7 @@ impl Tools for Script {
             !recorded.any(|step| self.knows(&task, step)),
             "a recorded tool call is made again"
         );
-        let lost = ToolOutput {
-            text: "lost".to_owned(),
-            is_error: true,
-        };
+        let lost = ToolOutput::error("lost");
         match self.faults.strike(Call::Other) {
             Some(When::Before) => lost,
             Some(When::After) => {

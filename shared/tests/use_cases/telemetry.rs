@@ -67,10 +67,9 @@ async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
     let world = world
         .with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator])
         .await;
-    world.tools.then(ToolReply::Output(ToolOutput {
-        text: CANARY.repeat(9_999),
-        is_error: false,
-    }));
+    world
+        .tools
+        .then(ToolReply::Output(ToolOutput::new(CANARY.repeat(9_999))));
     let header = header();
     let new = NewTask {
         trace: Some(header.clone()),
@@ -246,10 +245,9 @@ async fn no_value_shows_what_people_models_and_tools_say() {
             config.instructions = Instructions::new(CANARY.to_owned()).unwrap();
         })
         .await;
-    world.tools.then(ToolReply::Output(ToolOutput {
-        text: CANARY.to_owned(),
-        is_error: false,
-    }));
+    world
+        .tools
+        .then(ToolReply::Output(ToolOutput::new(CANARY.to_owned())));
     let task = world.submit(CANARY).await.unwrap();
     world.run(task.id()).await.unwrap();
     let (task, steps) = (world.task(task.id()).await, world.steps(task.id()).await);

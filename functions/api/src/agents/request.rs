@@ -66,6 +66,10 @@ pub(crate) struct AgentRequest {
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0, maximum = 1_000, default = 200)]
     max_tool_calls: Option<u32>,
+    /// A task fails after so many calls that the rules of its tools forbid.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 1, maximum = 1_000, default = 5)]
+    max_blocked_calls: Option<u32>,
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_tokens: Option<u64>,
@@ -238,6 +242,7 @@ impl AgentRequest {
                 bound: LimitBound::Platform,
             },
             max_output_tokens: self.max_output_tokens,
+            max_blocked_calls: self.max_blocked_calls,
             input_timeout_seconds: self.input_timeout_seconds,
             on_limit: self.on_limit,
         }
@@ -278,6 +283,7 @@ pub(super) const fn switch(enabled: Option<bool>) -> Switch {
 struct LimitsEntry {
     changes: LimitChanges,
     max_output_tokens: Option<u32>,
+    max_blocked_calls: Option<u32>,
     input_timeout_seconds: Option<u32>,
     on_limit: Option<String>,
 }
@@ -290,6 +296,11 @@ impl LimitsEntry {
         if let Some(tokens) = self.max_output_tokens {
             limits = broken
                 .keep(limits.with_max_output_tokens(tokens))
+                .unwrap_or(limits);
+        }
+        if let Some(calls) = self.max_blocked_calls {
+            limits = broken
+                .keep(limits.with_max_blocked_calls(calls))
                 .unwrap_or(limits);
         }
         if let Some(seconds) = self.input_timeout_seconds {

@@ -50,6 +50,7 @@ const NAMES: &[&str] = &[
     "max_age_seconds",
     "max_agents",
     "max_attempts",
+    "max_blocked_calls",
     "max_cost_micro_usd",
     "max_cost_micro_usd_per_day",
     "max_cost_micro_usd_per_month",

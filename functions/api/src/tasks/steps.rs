@@ -108,6 +108,8 @@ struct ToolCallResponse {
     #[schema(schema_with = long_texts::text)]
     text: LongText,
     is_error: bool,
+    /// Whether the rules of the tool forbade the call.
+    is_blocked: bool,
 }
 
 impl StepResponse {
@@ -126,6 +128,7 @@ impl StepResponse {
                     by,
                     text,
                     is_error,
+                    is_blocked,
                 } => KindResponse::ToolCall(ToolCallResponse {
                     call_id: LongText::new("call_id", call.id.as_str()),
                     name: LongText::new("name", call.name.as_str()),
@@ -138,6 +141,7 @@ impl StepResponse {
                         Extent::Alone | Extent::Whole => LongText::new("text", text.as_str()),
                     },
                     is_error: *is_error,
+                    is_blocked: *is_blocked,
                 }),
             },
         }

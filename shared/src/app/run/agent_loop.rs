@@ -52,6 +52,7 @@ impl Work<'_> {
             }
             self.take_room()?;
             self.held.stop_if_held()?;
+            self.limit_blocked_calls()?;
             if done > 0 && self.held.is_short_of_time() {
                 return Ok(Exit::HandedOver);
             }
@@ -78,6 +79,24 @@ impl Work<'_> {
             }
             done += 1;
         }
+    }
+
+    /// Fails a task whose model keeps calling tools in ways that their rules forbid: whoever wrote
+    /// what it reads may have told it to.
+    fn limit_blocked_calls(&self) -> Result<(), Exit> {
+        let (blocked, most) = (
+            self.conversation.blocked_calls(),
+            self.held.task.limits().max_blocked_calls(),
+        );
+        if blocked < most as usize {
+            return Ok(());
+        }
+        let message = format!(
+            "the rules of its tools forbade {blocked} calls of the model, and max_blocked_calls is {most}; the steps with \
+             is_blocked show each. A page or an input that the model read may have told it to make them"
+        );
+        let code = FailureCode::BlockedToolCalls;
+        Err(Exit::Failed(Failure::of_its_own(code, message)))
     }
 
     /// Runs the calls of built-in tools, and rejects bad calls. If only calls of client tools are

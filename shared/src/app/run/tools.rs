@@ -200,7 +200,11 @@ impl Runner {
             }
         };
         let (by, output) = answering.instrument(span.clone()).await;
-        let ToolOutput { text, is_error } = output.bounded();
+        let ToolOutput {
+            text,
+            is_error,
+            is_blocked,
+        } = output.bounded();
         let finished_at = self.clock.now();
         span.record("is_error", is_error);
         drop(span);
@@ -222,6 +226,7 @@ impl Runner {
             by,
             text,
             is_error,
+            is_blocked,
         };
         let step = origin.step(call.number, kind, (started_at, finished_at));
         let appended = self.journal.append(&step).await;

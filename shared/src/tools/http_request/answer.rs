@@ -61,7 +61,10 @@ pub(super) async fn read(
         let output = json!({ "status": status, "content_type": content_type, "body": text.into_string(), "truncated": truncated });
         output.to_string()
     });
-    Ok(ToolOutput { text, is_error })
+    Ok(ToolOutput {
+        is_error,
+        ..ToolOutput::new(text)
+    })
 }
 
 /// The bytes but for a character at their end that was cut in two.

@@ -101,17 +101,18 @@ impl HttpRequester {
                 .unwrap_or(late)
         };
         answered.unwrap_or_else(|failure| {
-            let reason = failure.as_str();
+            let (reason, text) = (failure.as_str(), failure.to_string());
             if let Failure::Blocked(blocked) = &failure {
                 let host = blocked.logged_host(rules);
                 tracing::warn!(reason, host, "tool call blocked");
                 metric::TOOLS_BLOCKED.add(["http_request"], 1);
+                ToolOutput::blocked(text)
             } else {
                 let url = arguments.get("url").and_then(Value::as_str);
                 let host = url.and_then(|url| allowed_host(&Url::parse(url).ok()?, rules));
                 tracing::info!(reason, host, "tool call failed");
+                ToolOutput::error(text)
             }
-            ToolOutput::error(failure.to_string())
         })
     }
 

@@ -87,10 +87,9 @@ async fn tools_are_run_and_their_results_go_back_to_the_model() {
     let calls = [calculate("a", "1+1"), calculate("b", "2+2")];
     let world = world([calling(calls.clone())]).await;
     for text in ["2", "4"] {
-        world.tools.then(ToolReply::Output(ToolOutput {
-            text: text.to_owned(),
-            is_error: false,
-        }));
+        world
+            .tools
+            .then(ToolReply::Output(ToolOutput::new(text.to_owned())));
     }
     let task = world.submit("hello").await.unwrap();
     assert_eq!(
@@ -185,6 +184,56 @@ async fn a_model_that_keeps_calling_what_is_not_there_is_stopped() {
         panic!("{task:?}")
     };
     assert_eq!((failure.code, requests), (FailureCode::BadToolCalls, 22));
+}
+
+#[tokio::test]
+async fn a_model_whose_calls_the_rules_forbid_is_stopped_before_it_can_make_another() {
+    for (most, expected) in [(None, 5), (Some(1), 1), (Some(7), 7)] {
+        let call = |number: i32| calling([calculate(&number.to_string(), "1+1")]);
+        let model = ScriptedModel::new((0..100).map(call));
+        let world = World::with_model(model)
+            .await
+            .with_agent(|config| {
+                config.builtin_tools = vec![BuiltinTool::Calculator];
+                if let Some(most) = most {
+                    config.limits = config.limits.with_max_blocked_calls(most).unwrap();
+                }
+            })
+            .await;
+        // An error of another kind is the model's to react to, however often.
+        for number in 0..100 {
+            world.tools.then(ToolReply::Output(if number % 2 == 0 {
+                ToolOutput::error("busy")
+            } else {
+                ToolOutput::blocked("not allowed")
+            }));
+        }
+        let task = world.submit("hello").await.unwrap();
+        assert_eq!(
+            world.run(task.id()).await.unwrap(),
+            RunOutcome::Ended(TaskStatus::Failed)
+        );
+        let blocked = |step: &Step| {
+            matches!(
+                step.kind,
+                StepKind::ToolCall {
+                    is_blocked: true,
+                    is_error: true,
+                    ..
+                }
+            )
+        };
+        let steps = world.steps(task.id()).await;
+        assert_eq!(steps.iter().filter(|step| blocked(step)).count(), expected);
+        assert!(blocked(steps.last().unwrap()), "{steps:?}");
+        let task = world.task(task.id()).await;
+        let TaskState::Failed(failure) = task.state() else {
+            panic!("{task:?}")
+        };
+        assert_eq!(failure.code, FailureCode::BlockedToolCalls);
+        let said = format!("max_blocked_calls is {expected}");
+        assert!(failure.message.contains(&said), "{failure:?}");
+    }
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ fn shown(set: Value) -> Value {
         "output_schema": null,
         "retry": { "max_attempts": 3, "max_seconds": 60, "outage": "wait" }, "cache": null,
         "max_output_tokens": 4096, "timeout_seconds": 1800, "max_cost_micro_usd": null,
-        "max_steps": 100, "max_tool_calls": 200, "max_tokens": null, "input_timeout_seconds": 86_400, "on_limit": "pause",
+        "max_steps": 100, "max_tool_calls": 200, "max_blocked_calls": 5, "max_tokens": null, "input_timeout_seconds": 86_400, "on_limit": "pause",
     });
     agent
         .as_object_mut()
@@ -74,7 +74,7 @@ async fn an_agent_is_created_and_read_back_with_everything_that_it_was_given() {
     let settings = json!({ "temperature": 0.7, "api_version": "2023-06-01", "stream": false });
     let given = json!({
         "instructions": "Be brief.", "max_output_tokens": 100, "timeout_seconds": 60,
-        "max_steps": 7, "max_tool_calls": 0, "max_tokens": 9, "input_timeout_seconds": 60, "on_limit": "fail",
+        "max_steps": 7, "max_tool_calls": 0, "max_blocked_calls": 2, "max_tokens": 9, "input_timeout_seconds": 60, "on_limit": "fail",
         "retry": { "max_attempts": 5, "max_seconds": 90, "outage": "fail" },
         "cache": { "mode": "on", "ttl_seconds": 60, "stale_seconds": 600 },
         "tools": [{ "name": "look_up", "description": "Looks up.", "input_schema": schema }],

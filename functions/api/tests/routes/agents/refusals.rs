@@ -34,6 +34,7 @@ async fn an_agent_that_breaks_rules_is_refused_with_each_place() {
         (body(json!({ "max_steps": 1_001 })), &[("/max_steps", "1 to 1000")]),
         (body(json!({ "max_tool_calls": 1_001 })), &[("/max_tool_calls", "0 to 1000")]),
         (body(json!({ "max_tokens": 0 })), &[("/max_tokens", "1 to 1000000000")]),
+        (body(json!({ "max_blocked_calls": 0 })), &[("/max_blocked_calls", "1 to 1000")]),
         (body(json!({ "input_timeout_seconds": 59 })), &[("/input_timeout_seconds", "60 to 2592000")]),
         (body(json!({ "on_limit": "stop" })), &[("/on_limit", "must be pause or fail")]),
         (body(json!({ "max_cost_micro_usd": 0 })), &[("/max_cost_micro_usd", "1 to 1000000000")]),

@@ -26,7 +26,7 @@ fn shown(set: Value) -> Value {
         "id": "[id]", "status": "queued", "agent_id": "[agent_id]", "agent_version": 1, "input": "hello", "metadata": {},
         "limits": {
             "max_output_tokens": 4_096, "timeout_seconds": 1_800, "max_cost_micro_usd": null, "max_steps": 100,
-            "max_tool_calls": 200, "max_tokens": null, "input_timeout_seconds": 86_400, "on_limit": "pause",
+            "max_tool_calls": 200, "max_blocked_calls": 5, "max_tokens": null, "input_timeout_seconds": 86_400, "on_limit": "pause",
         },
         "steps": 0, "hops": 0, "history_first": 0, "history": [{ "at": "[time]", "event": "submitted" }],
         "attempts": 0, "model_attempts": 0, "cost_micro_usd": 0, "unpriced_calls": 0, "spent": Usage::default(),

@@ -59,7 +59,9 @@ async fn a_name_that_leads_elsewhere_the_second_time_is_checked_the_second_time(
     };
     let rebound = tools_of();
     assert!(!rebound.run(&to("/")).await.is_error);
-    check_error(&rebound.run(&to("/")).await, "leads to an address");
+    let blocked = rebound.run(&to("/")).await;
+    check_error(&blocked, "leads to an address");
+    assert!(blocked.is_blocked);
     check_error(&tools_of().run(&to("/again")).await, "leads to an address");
     assert_eq!(server.lines(), ["GET /", "GET /again"]);
 }
@@ -88,15 +90,17 @@ async fn the_machines_own_names_lead_nowhere() {
 async fn a_method_that_the_agent_may_not_use_is_not_sent() {
     let server = Server::start([]).await;
     let url = server.url("api.example.com", "/");
-    check_error(
-        &call(rules(), json!({ "url": url, "method": "PATCH" })).await,
-        "this method is not allowed",
-    );
+    let blocked = call(rules(), json!({ "url": url, "method": "PATCH" })).await;
+    check_error(&blocked, "this method is not allowed");
+    assert!(blocked.is_blocked);
     let headers = json!({ "X-HTTP-Method-Override": "PATCH" });
-    check_error(
-        &call(rules(), json!({ "url": url, "headers": headers })).await,
-        "a header is not one",
-    );
+    let blocked = call(rules(), json!({ "url": url, "headers": headers })).await;
+    check_error(&blocked, "a header is not one");
+    assert!(blocked.is_blocked);
+    // An error in the call itself is no attack.
+    let wrong = call(rules(), json!({ "url": url, "body": "x" })).await;
+    check_error(&wrong, "has no body");
+    assert!(!wrong.is_blocked);
     assert_eq!(server.lines(), [] as [String; 0]);
 }
 
