@@ -68,22 +68,18 @@ async fn of_twelve_sweeps_at_once_one_settles_each_task() {
             .filter(|change| settled(&change.event))
             .count()
     };
-    for task in &all {
-        let is_settled = async || {
-            let is_settled = times_settled(*task).await > 0;
-            if !is_settled {
-                deployment.sweep().await;
-            }
-            is_settled
-        };
-        let platform = deployment.platform();
-        platform.until(is_settled, "the task is settled").await;
+    for _ in 0..3 {
+        let settled = join_all(all.iter().map(|task| times_settled(*task))).await;
+        if !settled.contains(&0) {
+            break;
+        }
+        deployment.sweep().await;
     }
     for task in &all {
         assert_eq!(times_settled(*task).await, 1, "{task} was settled again");
     }
     let messages = deployment.messages().await;
-    assert!(messages <= 40, "{messages} messages for 40 tasks");
+    assert!((1..=40).contains(&messages), "{messages} for 40 tasks");
     deployment.deliver_messages().await;
     check_completed(&deployment, &prompts, &unsent).await;
     for task in watched(&deployment, all_ended(&deployment, &lost)).await {

@@ -26,7 +26,7 @@ const STALE_FOR: Duration = Duration::from_hours(24);
 /// How often the keys are read at most: anybody can send JWTs that name an unknown key.
 const READ_AGAIN_AFTER: Duration = Duration::from_mins(1);
 
-/// How often they are read at most while there are none.
+/// How often they are read at most while there are none that may be used.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// How long both documents together may take: a request may wait 25 s for a task besides, and the
@@ -138,7 +138,7 @@ impl Known {
 
     /// Whether they may be read again already.
     fn may_read(&self, now: Timestamp) -> bool {
-        let pause = if self.read_at.is_some() {
+        let pause = if self.are_usable(now) {
             READ_AGAIN_AFTER
         } else {
             RETRY_AFTER

@@ -83,7 +83,7 @@ impl Work<'_> {
 
     /// Fails a task whose model keeps calling tools in ways that their rules forbid: whoever wrote
     /// what it reads may have told it to.
-    fn limit_blocked_calls(&self) -> Result<(), Exit> {
+    pub(super) fn limit_blocked_calls(&self) -> Result<(), Exit> {
         let (blocked, most) = (
             self.conversation.blocked_calls(),
             self.held.task.limits().max_blocked_calls(),
@@ -93,7 +93,8 @@ impl Work<'_> {
         }
         let message = format!(
             "the rules of its tools forbade {blocked} calls of the model, and max_blocked_calls is {most}; the steps with \
-             is_blocked show each. A page or an input that the model read may have told it to make them"
+             is_blocked show each. A page or an input that the model read may have told it to make them. Only a retry from the \
+             start may succeed"
         );
         let code = FailureCode::BlockedToolCalls;
         Err(Exit::Failed(Failure::of_its_own(code, message)))

@@ -106,7 +106,8 @@ impl Work<'_> {
             ended = ended
                 .and(recorded)
                 .and_then(|()| self.take_room())
-                .and_then(|()| self.held.stop_if_held());
+                .and_then(|()| self.held.stop_if_held())
+                .and_then(|()| self.limit_blocked_calls());
         }
     }
 

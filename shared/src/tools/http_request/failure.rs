@@ -18,6 +18,9 @@ pub(super) enum Failure {
     /// A rule forbids it.
     #[error(transparent)]
     Blocked(#[from] Blocked),
+    /// The request was made, and its answer redirects to one that a rule forbids.
+    #[error("the answer redirects to a request that was not made: {}", .0.rule)]
+    RedirectBlocked(Blocked),
     /// The arguments can't be used.
     #[error("{0}")]
     Arguments(&'static str),
@@ -137,7 +140,7 @@ impl Failure {
     /// The name in logs.
     pub(super) const fn as_str(&self) -> &'static str {
         match self {
-            Self::Blocked(blocked) => blocked.rule.as_str(),
+            Self::Blocked(blocked) | Self::RedirectBlocked(blocked) => blocked.rule.as_str(),
             Self::Arguments(_) => "arguments",
             Self::Unresolved => "unresolved",
             Self::Unreachable => "unreachable",
@@ -148,6 +151,20 @@ impl Failure {
             Self::Compressed { .. } => "compressed",
             Self::Late { .. } => "late",
         }
+    }
+
+    /// The same failure of a request to which an answer redirects.
+    pub(super) fn after_redirect(self) -> Self {
+        match self {
+            Self::Blocked(blocked) => Self::RedirectBlocked(blocked),
+            other => other,
+        }
+    }
+
+    /// Whether the model called for what a rule forbids, and nothing was sent. A text that is no URL
+    /// is a mistake, and a redirect is the host's doing.
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Blocked(blocked) if blocked.rule != Rule::Url)
     }
 
     /// What an error of the HTTP client means, for a request to `url`.

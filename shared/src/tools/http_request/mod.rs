@@ -102,15 +102,18 @@ impl HttpRequester {
         };
         answered.unwrap_or_else(|failure| {
             let (reason, text) = (failure.as_str(), failure.to_string());
-            if let Failure::Blocked(blocked) = &failure {
+            if let Failure::Blocked(blocked) | Failure::RedirectBlocked(blocked) = &failure {
                 let host = blocked.logged_host(rules);
                 tracing::warn!(reason, host, "tool call blocked");
                 metric::TOOLS_BLOCKED.add(["http_request"], 1);
-                ToolOutput::blocked(text)
             } else {
                 let url = arguments.get("url").and_then(Value::as_str);
                 let host = url.and_then(|url| allowed_host(&Url::parse(url).ok()?, rules));
                 tracing::info!(reason, host, "tool call failed");
+            }
+            if failure.is_forbidden() {
+                ToolOutput::blocked(text)
+            } else {
                 ToolOutput::error(text)
             }
         })
@@ -124,9 +127,14 @@ impl HttpRequester {
     ) -> Result<ToolOutput, Failure> {
         let arguments = Arguments::deserialize(arguments).map_err(|_| Failure::Arguments(USAGE))?;
         let mut request = Request::written(arguments, rules, self.reach)?;
-        for _ in 0..=MAX_REDIRECTS {
-            let response = self.send(&request, key).await?;
-            match request.redirected(&response, rules, self.reach)? {
+        for hop in 0..=MAX_REDIRECTS {
+            let sent = self.send(&request, key).await;
+            let response = sent.map_err(|failure| match hop {
+                0 => failure,
+                _ => failure.after_redirect(),
+            })?;
+            let redirected = request.redirected(&response, rules, self.reach);
+            match redirected.map_err(Failure::after_redirect)? {
                 Some(next) => request = next,
                 None => return answer::read(response, rules, &request.url).await,
             }

@@ -237,6 +237,26 @@ async fn a_model_whose_calls_the_rules_forbid_is_stopped_before_it_can_make_anot
 }
 
 #[tokio::test]
+async fn no_further_call_of_an_answer_is_made_after_the_last_blocked_one_that_is_allowed() {
+    let calls = (0..90).map(|number| calculate(&number.to_string(), "1+1"));
+    let world = World::with_model(ScriptedModel::new([calling(calls)]))
+        .await
+        .with_agent(|config| {
+            config.builtin_tools = vec![BuiltinTool::Calculator];
+            config.limits = config.limits.with_max_blocked_calls(1).unwrap();
+        })
+        .await;
+    world
+        .tools
+        .then(ToolReply::Output(ToolOutput::blocked("not allowed")));
+    let task = world.submit("hello").await.unwrap();
+    world.run(task.id()).await.unwrap();
+    assert_eq!(world.status(task.id()).await, TaskStatus::Failed);
+    let made = world.tools.requests().len();
+    assert!(made <= 16, "{made} calls were made");
+}
+
+#[tokio::test]
 async fn the_clients_tools_have_the_task_wait_for_its_answers() {
     let world = world([calling([
         ask_human("a"),

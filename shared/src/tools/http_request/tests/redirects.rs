@@ -141,6 +141,7 @@ async fn a_read_that_the_agent_may_not_send_is_not_made_of_a_change() {
     )
     .await;
     check_error(&output, "this method is not allowed");
+    assert!(!output.is_blocked, "a request was made");
     assert_eq!(server.lines(), ["POST /"]);
 }
 
