@@ -17,7 +17,7 @@ from install import LOCAL, ROOT
 from platform_api import Api
 
 SEED = "7"
-EXAMPLES = "40"
+EXAMPLES = "60"
 SECONDS = "90"
 # The local AWS takes its time for a request, but not for several at once, so these run at once. Not
 # as threads of one process: Python 3.11 cannot compile code in several threads.
