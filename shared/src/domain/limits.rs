@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::invalid::{Invalid, within};
 
 /// How many blocked calls end a task whose agent does not say.
-const USUAL_BLOCKED_CALLS: u32 = 5;
+const DEFAULT_BLOCKED_CALLS: u32 = 5;
 
 /// The limits of one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct Limits {
     max_steps: u32,
     max_tool_calls: u32,
     // Each task's record has its limits, and most records just fit into one write unit.
-    #[serde(skip_serializing_if = "is_usual")]
+    #[serde(skip_serializing_if = "is_default")]
     max_blocked_calls: u32,
     max_tokens: Option<u64>,
     input_timeout_seconds: u32,
@@ -118,8 +118,8 @@ impl fmt::Display for BudgetScope {
     clippy::trivially_copy_pass_by_ref,
     reason = "serde passes a reference"
 )]
-const fn is_usual(blocked_calls: &u32) -> bool {
-    *blocked_calls == USUAL_BLOCKED_CALLS
+const fn is_default(blocked_calls: &u32) -> bool {
+    *blocked_calls == DEFAULT_BLOCKED_CALLS
 }
 
 impl Default for Limits {
@@ -132,7 +132,7 @@ impl Default for Limits {
             max_cost_micro_usd: None,
             max_steps: 100,
             max_tool_calls: 200,
-            max_blocked_calls: USUAL_BLOCKED_CALLS,
+            max_blocked_calls: DEFAULT_BLOCKED_CALLS,
             max_tokens: None,
             input_timeout_seconds: 86_400,
             on_limit: OnLimit::Pause,

@@ -245,9 +245,7 @@ async fn no_value_shows_what_people_models_and_tools_say() {
             config.instructions = Instructions::new(CANARY.to_owned()).unwrap();
         })
         .await;
-    world
-        .tools
-        .then(ToolReply::Output(ToolOutput::new(CANARY.to_owned())));
+    world.tools.then(ToolReply::Output(ToolOutput::new(CANARY)));
     let task = world.submit(CANARY).await.unwrap();
     world.run(task.id()).await.unwrap();
     let (task, steps) = (world.task(task.id()).await, world.steps(task.id()).await);

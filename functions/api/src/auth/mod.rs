@@ -100,8 +100,7 @@ fn problem(why: Refused) -> Problem {
         Refused::Invalid(reason) => refused(reason),
         Refused::Expired => {
             // Not counted: it is no attack.
-            tracing::info!(reason = "jwt_expired", "API key or JWT refused");
-            Problem::unauthorized()
+            unauthorized("jwt_expired")
         }
         Refused::Suspended(tenant) => {
             Span::current().record("tenant_id", tenant.as_str());
@@ -115,6 +114,11 @@ fn problem(why: Refused) -> Problem {
 /// them are an attack, or a client with an old key.
 fn refused(reason: &'static str) -> Problem {
     metric::AUTH_FAILURES.add([reason], 1);
+    unauthorized(reason)
+}
+
+/// The same response whatever the reason, which only the log has.
+fn unauthorized(reason: &'static str) -> Problem {
     tracing::info!(reason, "API key or JWT refused");
     Problem::unauthorized()
 }

@@ -81,25 +81,6 @@ impl Work<'_> {
         }
     }
 
-    /// Fails a task whose model keeps calling tools in ways that their rules forbid: whoever wrote
-    /// what it reads may have told it to.
-    pub(super) fn limit_blocked_calls(&self) -> Result<(), Exit> {
-        let (blocked, most) = (
-            self.conversation.blocked_calls(),
-            self.held.task.limits().max_blocked_calls(),
-        );
-        if blocked < most as usize {
-            return Ok(());
-        }
-        let message = format!(
-            "the rules of its tools forbade {blocked} calls of the model, and max_blocked_calls is {most}; the steps with \
-             is_blocked show each. A page or an input that the model read may have told it to make them. Only a retry from the \
-             start may succeed"
-        );
-        let code = FailureCode::BlockedToolCalls;
-        Err(Exit::Failed(Failure::of_its_own(code, message)))
-    }
-
     /// Runs the calls of built-in tools, and rejects bad calls. If only calls of client tools are
     /// left, the work ends, because the client must answer them.
     async fn answer_calls(&mut self, agent: &Agent, calls: Vec<PendingCall>) -> Result<(), Exit> {

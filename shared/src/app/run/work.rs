@@ -6,7 +6,8 @@ use super::lease::HeldTask;
 use super::room::Place;
 use crate::app::outcome::conversation_too_long;
 use crate::domain::{
-    Conversation, Failure, LimitKind, MAX_CONVERSATION_BYTES, OnLimit, WaitReason, whole_millis,
+    Conversation, Failure, FailureCode, LimitKind, MAX_CONVERSATION_BYTES, OnLimit, WaitReason,
+    whole_millis,
 };
 use crate::metric;
 
@@ -57,6 +58,25 @@ impl<'a> Work<'a> {
         } else {
             Ok(())
         }
+    }
+
+    /// Fails a task whose model keeps calling tools in ways that their rules forbid. A page that the
+    /// model read may have instructed it to.
+    pub(super) fn limit_blocked_calls(&self) -> Result<(), Exit> {
+        let (blocked, most) = (
+            self.conversation.blocked_calls(),
+            self.held.task.limits().max_blocked_calls(),
+        );
+        if blocked < most as usize {
+            return Ok(());
+        }
+        let message = format!(
+            "the rules of its tools forbade {blocked} calls of the model, and max_blocked_calls is {most}; the steps with \
+             is_blocked show each. A page or an input that the model read may have told it to make them. Only a retry from the \
+             start may succeed"
+        );
+        let code = FailureCode::BlockedToolCalls;
+        Err(Exit::Failed(Failure::of_its_own(code, message)))
     }
 
     /// Ends the work if the task has used its limit of tokens.

@@ -87,9 +87,7 @@ async fn tools_are_run_and_their_results_go_back_to_the_model() {
     let calls = [calculate("a", "1+1"), calculate("b", "2+2")];
     let world = world([calling(calls.clone())]).await;
     for text in ["2", "4"] {
-        world
-            .tools
-            .then(ToolReply::Output(ToolOutput::new(text.to_owned())));
+        world.tools.then(ToolReply::Output(ToolOutput::new(text)));
     }
     let task = world.submit("hello").await.unwrap();
     assert_eq!(
@@ -237,7 +235,7 @@ async fn a_model_whose_calls_the_rules_forbid_is_stopped_before_it_can_make_anot
 }
 
 #[tokio::test]
-async fn no_further_call_of_an_answer_is_made_after_the_last_blocked_one_that_is_allowed() {
+async fn an_answers_further_calls_are_not_made_at_the_limit_of_blocked_calls() {
     let calls = (0..90).map(|number| calculate(&number.to_string(), "1+1"));
     let world = World::with_model(ScriptedModel::new([calling(calls)]))
         .await
