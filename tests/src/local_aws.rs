@@ -22,12 +22,17 @@ use crate::{CallCounter, UnreliableAws};
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
 
+/// How long a call of a test's client may take.
+///
+/// The functions allow a second. That is not under test here, and a busy machine stands still for
+/// longer: the client would send a write twice that the local AWS takes twice.
+const TIME: Duration = Duration::from_mins(1);
+
 /// The local AWS that `make test` starts.
 #[derive(Debug, Clone)]
 pub struct LocalAws {
     shared: SdkConfig,
     calls: CallCounter,
-    patience: Option<Duration>,
 }
 
 impl LocalAws {
@@ -44,17 +49,6 @@ impl LocalAws {
         Self {
             shared: shared.load().await,
             calls: CallCounter::default(),
-            patience: None,
-        }
-    }
-
-    /// The same AWS for what a test itself reads and writes: the functions' limits of time on a
-    /// call are not under test there, and a busy machine may stand still for longer.
-    #[must_use]
-    pub fn patient(self) -> Self {
-        Self {
-            patience: Some(Duration::from_mins(1)),
-            ..self
         }
     }
 
@@ -66,7 +60,6 @@ impl LocalAws {
             Self {
                 shared,
                 calls: CallCounter::default(),
-                patience: self.patience,
             },
             way,
         )
@@ -83,22 +76,19 @@ impl LocalAws {
         &self.calls
     }
 
-    /// A DynamoDB client as the functions have it, or a [`patient`](Self::patient) one.
+    /// A DynamoDB client as the functions have it, but with a minute for a call.
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        let mut config =
-            shared::store::client::dynamodb_config(&self.shared).interceptor(self.calls.clone());
-        if let Some(patience) = self.patience {
-            config = config.timeout_config(within(patience));
-        }
+        let config = shared::store::client::dynamodb_config(&self.shared)
+            .interceptor(self.calls.clone())
+            .timeout_config(timeouts());
         aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
-    /// An SQS client as the functions have it, or a [`patient`](Self::patient) one.
+    /// An SQS client as the functions have it, but with a minute for a call.
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
-        let mut config = shared::queue::sqs_config(&self.shared).interceptor(self.calls.clone());
-        if let Some(patience) = self.patience {
-            config = config.timeout_config(within(patience));
-        }
+        let config = shared::queue::sqs_config(&self.shared)
+            .interceptor(self.calls.clone())
+            .timeout_config(timeouts());
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
@@ -168,11 +158,11 @@ impl LocalAws {
     }
 }
 
-fn within(time: Duration) -> TimeoutConfig {
+fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
-        .connect_timeout(time)
-        .operation_attempt_timeout(time)
-        .operation_timeout(time)
+        .connect_timeout(TIME)
+        .operation_attempt_timeout(TIME)
+        .operation_timeout(TIME)
         .build()
 }
 

@@ -58,7 +58,7 @@ impl Platform {
                 .expect("`make test` deploys the platform and runs these tests on it")
         };
         Self {
-            aws: LocalAws::from_env().await.patient(),
+            aws: LocalAws::from_env().await,
             state_table: read("STATE_TABLE"),
             task_queue_url: read("TASK_QUEUE_URL"),
             executor_function: read("EXECUTOR_FUNCTION"),
