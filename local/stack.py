@@ -327,6 +327,7 @@ def deploy(servers, parameters):
         "Architecture": architecture(),
         "LogRetentionDays": 1,
         "Monitoring": "basic",
+        "ToolSecretPrefix": "agents/tools",
         **release.parameters(),
         **parameters,
     }

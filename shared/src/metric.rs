@@ -88,7 +88,7 @@ const MODEL: [&str; 2] = ["provider", "model"];
 ///
 /// A constant below does not compile if its name has no row here, or if the row has another unit or
 /// number of dimensions.
-pub const ALL: [(&str, Unit, &[&str]); 81] = [
+pub const ALL: [(&str, Unit, &[&str]); 82] = [
     ("Requests", Unit::Count, &[]),
     ("ClientErrors", Unit::Count, &[]),
     ("ServerErrors", Unit::Count, &[]),
@@ -154,6 +154,7 @@ pub const ALL: [(&str, Unit, &[&str]); 81] = [
     ("ToolErrors", Unit::Count, &["tool"]),
     ("ToolLatency", Unit::Milliseconds, &["tool"]),
     ("ToolsBlocked", Unit::Count, &["tool"]),
+    ("ToolCredentialFailures", Unit::Count, &["reason"]),
     ("OverdueTasks", Unit::Count, &[]),
     ("OldestOverdueMs", Unit::Milliseconds, &[]),
     ("TasksUnclaimed", Unit::Count, &[]),
@@ -335,6 +336,8 @@ pub const TOOL_ERRORS: Counter<1> = Counter::listed("ToolErrors");
 pub const TOOL_LATENCY: Timer<1> = Timer::listed("ToolLatency");
 /// HTTP requests that the guard refused.
 pub const TOOLS_BLOCKED: Counter<1> = Counter::listed("ToolsBlocked");
+/// Calls of tools that failed because a credential could not be used.
+pub const TOOL_CREDENTIAL_FAILURES: Counter<1> = Counter::listed("ToolCredentialFailures");
 /// Tasks that the watchdog found overdue.
 pub const OVERDUE_TASKS: Counter<0> = Counter::listed("OverdueTasks");
 /// How long the most overdue task was overdue.

@@ -23,7 +23,7 @@ use shared::testing::{
     MemoryRequestCounts, MemorySlots, MemoryStore, MemoryTenantRetention, MemoryTenants,
     MemoryUsage, SameCaps, ScriptedModel,
 };
-use shared::tools::BuiltinTools;
+use shared::tools::{BuiltinTools, Credentials};
 
 use super::stack::{Secretive, tenant};
 
@@ -148,7 +148,7 @@ impl Ports {
             journal: self.store(),
             queue: Arc::new(self.queue.clone()),
             model,
-            tools: Arc::new(BuiltinTools::new(self.time()).unwrap()),
+            tools: Arc::new(BuiltinTools::new(Credentials::default(), self.time()).unwrap()),
             clock: self.time(),
             cache: CacheRules::On(CacheTerms::default()),
             times: WorkTimes {

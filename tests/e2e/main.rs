@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod batches;
+mod credentials;
 mod jwts;
 mod models;
 mod resilience;

@@ -123,6 +123,16 @@ impl LocalAws {
         );
     }
 
+    /// Creates a secret.
+    pub async fn create_secret(&self, name: &str, value: &str) {
+        let services = Services::at(self.url());
+        let body = json!({ "Name": name, "SecretString": value });
+        let created = services
+            .call("secretsmanager", "secretsmanager.CreateSecret", &body)
+            .await;
+        assert_eq!(created.get("Name"), Some(&json!(name)), "{created}");
+    }
+
     /// Deletes a table.
     pub async fn delete_table(&self, name: &str) {
         self.dynamodb()

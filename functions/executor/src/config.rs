@@ -28,6 +28,9 @@ pub struct Config {
     pub task_queue_url: String,
     /// The model providers.
     pub upstreams: Upstreams,
+    /// `TOOL_SECRET_PREFIX`: what the names of the secrets with tools' credentials begin with, before
+    /// `/<tenant>/<name>`; `None` if tools have no credentials.
+    pub tool_secret_prefix: Option<String>,
     /// `MODEL_CACHE_SECONDS`: how long answers are cached for agents that don't say; 0 for not at
     /// all.
     pub cache: CacheRules,
@@ -85,6 +88,7 @@ impl Config {
             ephemeral_table: environment.required("EPHEMERAL_TABLE")?,
             task_queue_url: environment.required("TASK_QUEUE_URL")?,
             upstreams: Upstreams::read(environment)?,
+            tool_secret_prefix: environment.optional("TOOL_SECRET_PREFIX"),
             cache: cache(environment)?,
             breaker: breaker(environment)?,
             times: WorkTimes {

@@ -23,7 +23,7 @@ use shared::store::{
     DynamoKeyStore, DynamoSlots, DynamoTaskStore, DynamoTenantStore, DynamoUsage,
 };
 use shared::telemetry::{self, Service};
-use shared::tools::BuiltinTools;
+use shared::tools::{BuiltinTools, Credentials};
 
 fn main() -> Result<(), Error> {
     runtime::for_tasks()?.block_on(run())
@@ -85,7 +85,7 @@ async fn connect(config: Config) -> Result<Executor, Error> {
             config.upstreams.providers(&secrets),
             layers,
         ),
-        tools: Arc::new(BuiltinTools::new(clock()).inspect_err(log_failure)?),
+        tools: Arc::new(tools(secrets, config.tool_secret_prefix)?),
         clock: clock(),
         cache: config.cache,
         times: config.times,
@@ -101,6 +101,13 @@ async fn connect(config: Config) -> Result<Executor, Error> {
         runner: Arc::new(runner),
         queue,
     })
+}
+
+/// The platform's tools, with the credentials of all tenants.
+fn tools(secrets: Arc<dyn Secrets>, prefix: Option<String>) -> Result<BuiltinTools, Error> {
+    let credentials = Credentials::new(secrets, prefix);
+    let tools = BuiltinTools::new(credentials, Arc::new(SystemClock)).inspect_err(log_failure)?;
+    Ok(tools)
 }
 
 /// Logs what keeps the function from starting.

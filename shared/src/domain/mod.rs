@@ -17,6 +17,7 @@ pub mod chain;
 pub mod circuit;
 pub mod conversation;
 pub mod count_limits;
+pub mod credential;
 pub mod deadline;
 pub mod failure_code;
 pub mod health;
@@ -26,10 +27,12 @@ pub mod id;
 mod inline_id;
 pub mod invalid;
 pub mod jwt;
+pub mod key_shapes;
 pub mod limits;
 mod metadata;
 pub mod outcome;
 pub mod patch;
+pub mod path_prefix;
 pub mod period;
 pub mod request_rate;
 pub mod rules;
@@ -74,6 +77,7 @@ pub use conversation::{
     journal_summaries, may_count,
 };
 pub use count_limits::{CountLimitChanges, CountLimits, Counted, MaxAgents, MaxKeys};
+pub use credential::CredentialName;
 pub use deadline::Deadline;
 pub use failure_code::FailureCode;
 pub use health::{HealthKey, HealthNote, LastFailure, Latency, ModelHealth};
@@ -86,6 +90,7 @@ pub use limits::{BudgetScope, LimitBound, LimitChanges, LimitKind, Limits, OnLim
 pub use metadata::{Metadata, MetadataPair};
 pub use outcome::{Failure, Output};
 pub use patch::Patch;
+pub use path_prefix::PathPrefix;
 pub use period::Period;
 pub use request_rate::RequestRate;
 pub use rules::{CacheMode, CacheRules, CacheTerms, CacheUse, Outage, RetryRules};

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::invalid::Invalid;
+use super::path_prefix::PathPrefix;
 use super::schema::JsonSchema;
 use super::tool_rules::{HostPattern, HttpMethod, HttpRules, Schemes};
 use super::transcript::{ToolDefinition, ToolName};
@@ -106,10 +107,15 @@ fn calculator() -> Value {
 }
 
 fn http_request_description(rules: &HttpRules) -> String {
+    let credentials = if rules.credentials().is_empty() {
+        ""
+    } else {
+        " Requests that need credentials get them from the platform: never set any yourself."
+    };
     format!(
         "Sends an HTTP request and returns a JSON object with status, content_type, body (as text) and truncated, which \
          is true where the body has more than {} bytes and was cut. Redirects are followed. Answers must be text, JSON or \
-         XML.",
+         XML.{credentials}",
         rules.max_response_bytes()
     )
 }
@@ -125,10 +131,16 @@ fn http_request(rules: &HttpRules) -> Value {
         Schemes::HttpsOnly => "https",
         Schemes::HttpToo => "https or http",
     };
+    let paths: Vec<&str> = rules.paths().iter().map(PathPrefix::as_str).collect();
+    let below = if paths.is_empty() {
+        String::new()
+    } else {
+        format!("; its path begins with one of: {}", paths.join(", "))
+    };
     let mut properties = json!({
         "url": {
             "type": "string", "minLength": 1, "maxLength": 4_096,
-            "description": format!("An absolute {scheme} URL of one of these hosts: {}", hosts.join(", ")),
+            "description": format!("An absolute {scheme} URL of one of these hosts: {}{below}", hosts.join(", ")),
         },
         "method": { "type": "string", "enum": methods, "description": "GET when left out." },
         "headers": {
@@ -156,6 +168,7 @@ fn http_request(rules: &HttpRules) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::CredentialName;
 
     fn http(hosts: impl IntoIterator<Item = String>, methods: &[HttpMethod]) -> BuiltinTool {
         let hosts = hosts
@@ -224,6 +237,29 @@ mod tests {
             "max_response_bytes": 262_144, "timeout_seconds": 20,
         });
         assert_eq!(rules, expected);
+    }
+
+    #[test]
+    fn a_model_learns_which_paths_it_may_ask_and_that_it_needs_no_credentials() {
+        let [_, _, reads, _, _] = all();
+        let BuiltinTool::HttpRequest(rules) = reads else {
+            panic!("{reads:?}")
+        };
+        let rules = rules
+            .with_paths(vec![PathPrefix::new("/v1".to_owned()).unwrap()])
+            .and_then(|rules| {
+                rules.with_credentials(vec![CredentialName::new("orders".to_owned())?])
+            });
+        let tool = BuiltinTool::HttpRequest(rules.unwrap());
+        let text = serde_json::to_string(&tool).unwrap();
+        assert_eq!(serde_json::from_str::<BuiltinTool>(&text).unwrap(), tool);
+        let definition = tool.definition();
+        assert!(definition.description.ends_with("never set any yourself."));
+        let url = &definition.input_schema.as_value()["properties"]["url"]["description"];
+        assert!(
+            url.as_str().unwrap().ends_with("begins with one of: /v1"),
+            "{url}"
+        );
     }
 
     #[test]

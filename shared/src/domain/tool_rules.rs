@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::credential::{CredentialName, MAX_CREDENTIALS};
 use super::invalid::{Invalid, within};
+use super::path_prefix::{MAX_PATHS, PathPrefix};
 
 /// The most hosts that an agent may name.
 pub const MAX_HOSTS: usize = 32;
@@ -21,6 +23,8 @@ pub struct HttpRules {
     /// The schemes that a URL may have.
     pub schemes: Schemes,
     methods: Vec<HttpMethod>,
+    paths: Vec<PathPrefix>,
+    credentials: Vec<CredentialName>,
     max_response_bytes: u32,
     timeout_seconds: u32,
 }
@@ -76,8 +80,8 @@ impl HttpMethod {
 }
 
 impl HttpRules {
-    /// GET requests over HTTPS to these 1 to 32 different hosts, checked at `/hosts`: 256 KiB and
-    /// 20 seconds an answer.
+    /// GET requests over HTTPS to these 1 to 32 different hosts, checked at `/hosts`, on all paths and
+    /// without credentials: 256 KiB and 20 seconds an answer.
     pub fn new(hosts: Vec<HostPattern>) -> Result<Self, Invalid> {
         let hosts = different("/hosts", hosts, MAX_HOSTS)?;
         let (schemes, methods) = (Schemes::default(), vec![HttpMethod::Get]);
@@ -85,6 +89,8 @@ impl HttpRules {
             hosts,
             schemes,
             methods,
+            paths: Vec::new(),
+            credentials: Vec::new(),
             max_response_bytes: 256 * 1_024,
             timeout_seconds: 20,
         })
@@ -94,6 +100,22 @@ impl HttpRules {
     pub fn with_methods(self, methods: Vec<HttpMethod>) -> Result<Self, Invalid> {
         Ok(Self {
             methods: different("/methods", methods, 6)?,
+            ..self
+        })
+    }
+
+    /// These rules for requests to 1 to 32 paths, each once.
+    pub fn with_paths(self, paths: Vec<PathPrefix>) -> Result<Self, Invalid> {
+        Ok(Self {
+            paths: different("/paths", paths, MAX_PATHS)?,
+            ..self
+        })
+    }
+
+    /// These rules with 1 to 8 credentials, each once.
+    pub fn with_credentials(self, credentials: Vec<CredentialName>) -> Result<Self, Invalid> {
+        Ok(Self {
+            credentials: different("/credentials", credentials, MAX_CREDENTIALS)?,
             ..self
         })
     }
@@ -139,6 +161,21 @@ impl HttpRules {
         self.methods.contains(&method)
     }
 
+    /// The paths to which requests are allowed; empty for all.
+    pub fn paths(&self) -> &[PathPrefix] {
+        &self.paths
+    }
+
+    /// Whether requests to this path are allowed.
+    pub fn allows_path(&self, path: &str) -> bool {
+        covered(&self.paths, path)
+    }
+
+    /// The credentials that requests may get.
+    pub fn credentials(&self) -> &[CredentialName] {
+        &self.credentials
+    }
+
     /// The most bytes of an answer's body that are read.
     pub const fn max_response_bytes(&self) -> u32 {
         self.max_response_bytes
@@ -148,6 +185,11 @@ impl HttpRules {
     pub const fn timeout_seconds(&self) -> u32 {
         self.timeout_seconds
     }
+}
+
+/// Whether one of the prefixes stands for the path, or there are none.
+pub fn covered(paths: &[PathPrefix], path: &str) -> bool {
+    paths.is_empty() || paths.iter().any(|prefix| prefix.covers(path))
 }
 
 fn different<T: PartialEq>(field: &str, list: Vec<T>, most: usize) -> Result<Vec<T>, Invalid> {
@@ -247,6 +289,10 @@ struct Form {
     hosts: Vec<HostPattern>,
     allow_http: bool,
     methods: Vec<HttpMethod>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    paths: Vec<PathPrefix>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    credentials: Vec<CredentialName>,
     max_response_bytes: u32,
     timeout_seconds: u32,
 }
@@ -259,6 +305,12 @@ impl TryFrom<Form> for HttpRules {
             .with_methods(form.methods)?
             .with_max_response_bytes(form.max_response_bytes)?
             .with_timeout_seconds(form.timeout_seconds)?;
+        if !form.paths.is_empty() {
+            rules = rules.with_paths(form.paths)?;
+        }
+        if !form.credentials.is_empty() {
+            rules = rules.with_credentials(form.credentials)?;
+        }
         rules.schemes = if form.allow_http {
             Schemes::HttpToo
         } else {
@@ -274,6 +326,8 @@ impl From<HttpRules> for Form {
             hosts,
             schemes,
             methods,
+            paths,
+            credentials,
             max_response_bytes,
             timeout_seconds,
         } = rules;
@@ -281,6 +335,8 @@ impl From<HttpRules> for Form {
             hosts,
             allow_http: schemes == Schemes::HttpToo,
             methods,
+            paths,
+            credentials,
             max_response_bytes,
             timeout_seconds,
         }
@@ -346,6 +402,29 @@ mod tests {
         }
     }
 
+    fn path(prefix: &str) -> PathPrefix {
+        PathPrefix::new(prefix.to_owned()).unwrap()
+    }
+
+    fn credential(name: &str) -> CredentialName {
+        CredentialName::new(name.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn only_the_named_paths_are_allowed() {
+        let all = rules(&["api.example.com"]);
+        assert!(all.allows_path("/x") && all.allows_path("/a%2fb"));
+        let some = all.with_paths(vec![path("/a"), path("/b/")]).unwrap();
+        for (asked, is_allowed) in [
+            ("/a", true),
+            ("/b/c", true),
+            ("/c", false),
+            ("/a%2f..", false),
+        ] {
+            assert_eq!(some.allows_path(asked), is_allowed, "{asked}");
+        }
+    }
+
     #[test]
     fn rules_out_of_bounds_are_refused_at_their_field() {
         let host = |number: usize| HostPattern::new(&format!("h{number}.example.com")).unwrap();
@@ -369,6 +448,17 @@ mod tests {
             ),
             (rules().with_timeout_seconds(0), "/timeout_seconds"),
             (rules().with_timeout_seconds(121), "/timeout_seconds"),
+            (rules().with_paths(Vec::new()), "/paths"),
+            (rules().with_paths(vec![path("/a"), path("/a")]), "/paths/1"),
+            (rules().with_credentials(Vec::new()), "/credentials"),
+            (
+                rules().with_credentials(vec![credential("a"), credential("a")]),
+                "/credentials/1",
+            ),
+            (
+                rules().with_credentials((0..9).map(|n| credential(&n.to_string())).collect()),
+                "/credentials",
+            ),
         ];
         for (refused, field) in table {
             assert_eq!(refused.unwrap_err().field, field);

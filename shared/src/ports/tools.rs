@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::domain::{BuiltinTool, Deadline, Hidden, MAX_TOOL_TEXT_BYTES};
+use crate::domain::{BuiltinTool, Deadline, Hidden, MAX_TOOL_TEXT_BYTES, TenantId};
 
 /// What the end of a text that was cut says.
 const CUT: &str = "\n[cut: the result is longer than 524288 bytes]";
@@ -19,6 +19,8 @@ pub trait Tools: Send + Sync {
 /// A tool to be run.
 #[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub struct ToolRequest {
+    /// Whose task calls it.
+    pub tenant: TenantId,
     /// The tool, as the agent configures it.
     pub tool: BuiltinTool,
     /// What the model wants of it; fits the tool's schema.

@@ -2,8 +2,8 @@
 //!
 //! A value is read again when it is five minutes old, so that a rotated key is taken up without a
 //! deployment. While Secrets Manager fails, the last known value is served instead, for a day at
-//! most; a plain "there is no such secret" is believed at once. A secret must be a text: binary
-//! ones count as missing. A slow read of one secret holds nobody up who asks for another.
+//! most; a plain "there is no such secret" is believed at once, and for 30 seconds. A secret must be a
+//! text: binary ones count as missing. A slow read of one secret holds nobody up who asks for another.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
@@ -26,6 +26,13 @@ const FRESH: Duration = Duration::from_mins(5);
 
 /// How long the last known value is served after a failed read, before the next one.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// How long a missing secret is taken for missing without another read.
+const MISSING_FOR: Duration = Duration::from_secs(30);
+
+/// The most names in the cache with names that have no secret: clients choose the names of
+/// credentials.
+const MAX_NAMES: usize = 256;
 
 /// How long after it was read a value is served while Secrets Manager fails. One that was revoked
 /// meanwhile ends then.
@@ -63,6 +70,8 @@ pub struct SecretsManager {
 struct Entry {
     known: Option<Known>,
     tried_at: Option<Timestamp>,
+    /// When it was found missing.
+    missing_at: Option<Timestamp>,
 }
 
 /// A secret as it was read.
@@ -86,6 +95,11 @@ impl Entry {
             .is_some_and(|tried_at| now.since(tried_at) < RETRY_AFTER.min(max_age));
         (age < max_age || (is_tried && age < STALE_FOR)).then_some(known)
     }
+
+    fn is_missing(&self, now: Timestamp, max_age: Duration) -> bool {
+        self.missing_at
+            .is_some_and(|missing_at| now.since(missing_at) < MISSING_FOR.min(max_age))
+    }
 }
 
 impl SecretsManager {
@@ -100,6 +114,10 @@ impl SecretsManager {
 
     fn entry(&self, name: &str) -> Arc<Mutex<Entry>> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.len() >= MAX_NAMES && !entries.contains_key(name) {
+            // What is in use or known stays.
+            entries.retain(|_, entry| entry.try_lock().map_or(true, |entry| entry.known.is_some()));
+        }
         Arc::clone(entries.entry(name.to_owned()).or_default())
     }
 
@@ -117,6 +135,12 @@ impl SecretsManager {
         if let Some(known) = entry.served(now, max_age) {
             return Ok(known.clone());
         }
+        if entry.is_missing(now, max_age) {
+            return Err(SecretError::Missing {
+                name: name.to_owned(),
+                source: "it was missing when it was last read, less than 30 s ago".into(),
+            });
+        }
         entry.tried_at = Some(now);
         let known = match (self.read(name, grace, now).await, entry.known.take()) {
             (Ok(read), _) => read,
@@ -126,7 +150,11 @@ impl SecretsManager {
                 tracing::warn!(error = %Causes(&*error), "secret refresh failed; cached secret used");
                 stale
             }
-            (Err(error), _) => return Err(error),
+            (Err(error), _) => {
+                let is_missing = matches!(error, SecretError::Missing { .. });
+                entry.missing_at = is_missing.then_some(now);
+                return Err(error);
+            }
         };
         Ok(entry.known.insert(known).clone())
     }

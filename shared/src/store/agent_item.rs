@@ -2,17 +2,21 @@
 //! of the newest version also has what holds for the agent as a whole.
 //!
 //! Records that were written before agents had chains of models name their one model in separate
-//! attributes.
+//! attributes. An agent whose tools have rules that readers of version 1 would overlook has a record
+//! of version 2: they report it rather than work without the rules.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::items::{self, Fields, Item, moment, name, number, text};
 use super::keys::{self, Key};
 use crate::domain::{
-    Agent, AgentConfig, AgentHead, AgentName, CacheRules, CacheTerms, Instructions, Limits,
-    ModelChain, RetryRules, Switch,
+    Agent, AgentConfig, AgentHead, AgentName, BuiltinTool, CacheRules, CacheTerms, Instructions,
+    Limits, ModelChain, RetryRules, Switch,
 };
 use crate::ports::StoreError;
+
+/// The newest form's version.
+const VERSION: u32 = 2;
 
 const TENANT_ID: &str = "tenant";
 const AGENT_ID: &str = "agent_id";
@@ -124,7 +128,22 @@ pub(super) fn write(key: Key, agent: &Agent) -> Item {
             (CACHE_STALE_SECONDS, number(terms.stale().as_secs())),
         ]),
     }
-    items::item(key, attributes)
+    items::versioned(form_version(builtin_tools), key, attributes)
+}
+
+/// The first version whose readers understand the tools.
+fn form_version(builtin_tools: &[BuiltinTool]) -> u32 {
+    let is_new = |tool: &BuiltinTool| match tool {
+        BuiltinTool::HttpRequest(rules) => {
+            !rules.paths().is_empty() || !rules.credentials().is_empty()
+        }
+        BuiltinTool::CurrentTime | BuiltinTool::Calculator => false,
+    };
+    if builtin_tools.iter().any(is_new) {
+        VERSION
+    } else {
+        1
+    }
 }
 
 /// The record of an agent as a whole.
@@ -175,7 +194,7 @@ pub(super) fn cache_generation(item: &Item) -> Result<u64, StoreError> {
 
 /// The agent as a whole in a record.
 pub(super) fn read_head(item: &Item) -> Result<AgentHead, StoreError> {
-    let fields = Fields::of(item)?;
+    let fields = Fields::up_to(VERSION, item)?;
     Ok(AgentHead {
         newest: read(item)?,
         switch: switch(item),
@@ -187,7 +206,7 @@ pub(super) fn read_head(item: &Item) -> Result<AgentHead, StoreError> {
 
 /// The agent in a record.
 pub(super) fn read(item: &Item) -> Result<Agent, StoreError> {
-    let fields = Fields::of(item)?;
+    let fields = Fields::up_to(VERSION, item)?;
     Ok(Agent {
         id: fields.parsed(AGENT_ID)?,
         tenant: fields.parsed(TENANT_ID)?,
@@ -262,9 +281,9 @@ mod tests {
 
     use super::*;
     use crate::domain::{
-        ApiVersion, BuiltinTool, HostPattern, HttpRules, JsonSchema, ModelChoice, ModelRef,
-        ModelSettings, Outage, OutputLimitField, OutputSchema, Provider, ReasoningEffort,
-        Thousandths, ToolDefinition, ToolName, Transfer,
+        ApiVersion, CredentialName, HostPattern, HttpRules, JsonSchema, ModelChoice, ModelRef,
+        ModelSettings, Outage, OutputLimitField, OutputSchema, PathPrefix, Provider,
+        ReasoningEffort, Thousandths, ToolDefinition, ToolName, Transfer,
     };
     use crate::testing::samples;
 
@@ -354,6 +373,23 @@ mod tests {
         assert_eq!(read_head(&item).unwrap(), head);
         assert_eq!(read(&item).unwrap(), head.newest);
         items::checks::check_robustness(&item, &["v", "name", "models"], read_head);
+    }
+
+    #[test]
+    fn only_an_agent_whose_rules_the_first_version_overlooks_has_a_later_record() {
+        let mut agent = rich();
+        assert_eq!(record(&agent)["v"], number(1));
+        let rules = HttpRules::new(vec![HostPattern::new("api.example.com").unwrap()]).unwrap();
+        let paths = vec![PathPrefix::new("/v1".to_owned()).unwrap()];
+        let credentials = vec![CredentialName::new("orders".to_owned()).unwrap()];
+        for rules in [
+            rules.clone().with_paths(paths).unwrap(),
+            rules.with_credentials(credentials).unwrap(),
+        ] {
+            agent.config.builtin_tools = vec![BuiltinTool::HttpRequest(rules)];
+            assert_eq!(record(&agent)["v"], number(2));
+            assert_eq!(read(&record(&agent)).unwrap(), agent);
+        }
     }
 
     #[test]

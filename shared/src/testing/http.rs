@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
 /// A request as a server saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +15,7 @@ pub(crate) struct HttpRequest {
 
 impl HttpRequest {
     /// The next request; `None` if the client has left.
-    pub(crate) async fn receive(stream: &mut BufReader<TcpStream>) -> Option<Self> {
+    pub(crate) async fn receive(stream: &mut (impl AsyncBufRead + Unpin)) -> Option<Self> {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();

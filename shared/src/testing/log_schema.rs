@@ -46,6 +46,7 @@ const TEXTS: &[&str] = &[
     "failure",
     "limit",
     "tool",
+    "credential",
     "provider",
     "model",
     "requested",

@@ -112,6 +112,7 @@ mod tests {
 
     fn request(number: u32) -> ToolRequest {
         ToolRequest {
+            tenant: samples::tenant("acme"),
             tool: BuiltinTool::Calculator,
             arguments: json!({ "expression": number.to_string() }),
             idempotency_key: "key".to_owned(),

@@ -1,11 +1,12 @@
 //! The platform's own tools behind the [`Tools`] port: the time, a calculator and guarded HTTP
-//! requests.
+//! requests, with credentials where an agent names some.
 //!
 //! Every tool ends in time and uses a bounded amount of memory, for any input of a model or a
 //! server. No tool retries a request. Logs name at most a host: no path, no query, no header and no
 //! body.
 
 mod calculator;
+mod credentials;
 mod current_time;
 pub mod http_request;
 
@@ -15,6 +16,8 @@ use async_trait::async_trait;
 
 use crate::domain::BuiltinTool;
 use crate::ports::{Clock, ToolOutput, ToolRequest, Tools};
+use crate::tls;
+pub use credentials::Credentials;
 use http_request::{HttpRequester, Reach, Resolver, SystemResolver};
 
 /// Runs the platform's tools in this process. Build it once: its HTTP client reads the machine's
@@ -26,10 +29,11 @@ pub struct BuiltinTools {
 
 impl BuiltinTools {
     /// Tools that may reach the public internet. This machine resolves host names.
-    pub fn new(clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
+    pub fn new(credentials: Credentials, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
         Self::reaching(
             Reach::PublicInternet,
             Arc::new(SystemResolver::default()),
+            credentials,
             clock,
         )
     }
@@ -38,12 +42,11 @@ impl BuiltinTools {
     pub fn reaching(
         reach: Reach,
         resolver: Arc<dyn Resolver>,
+        credentials: Credentials,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, reqwest::Error> {
-        Ok(Self {
-            http: HttpRequester::new(reach, resolver)?,
-            clock,
-        })
+        let http = HttpRequester::new(reach, resolver, tls::client_config(), credentials)?;
+        Ok(Self { http, clock })
     }
 }
 
@@ -54,12 +57,7 @@ impl Tools for BuiltinTools {
         match &request.tool {
             BuiltinTool::CurrentTime => current_time::run(&request.arguments, now),
             BuiltinTool::Calculator => calculator::run(&request.arguments),
-            BuiltinTool::HttpRequest(rules) => {
-                let left = request.deadline.left(now);
-                self.http
-                    .run(rules, &request.arguments, &request.idempotency_key, left)
-                    .await
-            }
+            BuiltinTool::HttpRequest(rules) => self.http.run(rules, request, now).await,
         }
     }
 }

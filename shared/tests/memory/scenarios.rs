@@ -21,8 +21,8 @@ use shared::testing::{
     ManualClock, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryQueue, MemorySecrets,
     MemoryStore, MemoryUsage, SameCaps, samples,
 };
-use shared::tools::BuiltinTools;
 use shared::tools::http_request::{Reach, Resolver};
+use shared::tools::{BuiltinTools, Credentials};
 use stats_alloc::Region;
 
 use crate::journal::PackedJournal;
@@ -109,7 +109,13 @@ impl World {
                 port: babbler.port(),
             }),
             tools: Arc::new(
-                BuiltinTools::reaching(Reach::ThisMachineToo, Arc::new(Here), time()).unwrap(),
+                BuiltinTools::reaching(
+                    Reach::ThisMachineToo,
+                    Arc::new(Here),
+                    Credentials::default(),
+                    time(),
+                )
+                .unwrap(),
             ),
             clock: time(),
             cache: CacheRules::Off,

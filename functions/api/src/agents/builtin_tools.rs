@@ -1,9 +1,12 @@
 //! Reads the built-in tools, and their settings, from the body of `POST /v1/agents`.
 
 use serde::Deserialize;
+use shared::domain::credential::MAX_CREDENTIALS;
+use shared::domain::path_prefix::MAX_PATHS;
 use shared::domain::tool_rules::MAX_HOSTS;
 use shared::domain::{
-    BuiltinTool, HostPattern, HttpMethod, HttpRules, Invalid, Schemes, ToolDefinition,
+    BuiltinTool, CredentialName, HostPattern, HttpMethod, HttpRules, Invalid, PathPrefix, Schemes,
+    ToolDefinition,
 };
 use utoipa::ToSchema;
 
@@ -30,6 +33,13 @@ pub(super) struct BuiltinToolEntry {
     allow_http: Option<bool>,
     #[schema(value_type = Option<Vec<values::HttpMethod>>, min_items = 1, max_items = 6)]
     methods: Option<Vec<String>>,
+    /// The beginnings of the paths that requests may have, by whole segments. All paths without it.
+    #[schema(value_type = Option<Vec<values::PathPrefix>>, min_items = 1, max_items = 32)]
+    paths: Option<Vec<String>>,
+    /// The tenant's credentials, which the operator stores. A request gets the one that is for its
+    /// host, method and path.
+    #[schema(value_type = Option<Vec<values::CredentialName>>, min_items = 1, max_items = 8)]
+    credentials: Option<Vec<String>>,
     /// Where the response body is cut.
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1_024, maximum = 2_097_152, default = 262_144)]
@@ -77,6 +87,8 @@ impl BuiltinToolEntry {
             ("/hosts", self.hosts.is_some()),
             ("/allow_http", self.allow_http.is_some()),
             ("/methods", self.methods.is_some()),
+            ("/paths", self.paths.is_some()),
+            ("/credentials", self.credentials.is_some()),
             ("/max_response_bytes", self.max_response_bytes.is_some()),
             ("/timeout_seconds", self.timeout_seconds.is_some()),
         ];
@@ -103,6 +115,14 @@ impl BuiltinToolEntry {
                 named::<HttpMethod>("", &method, METHODS)
             })
         });
+        let paths = self.paths.map(|paths| {
+            let paths = broken.keep(counted("/paths", paths, 1..=MAX_PATHS))?;
+            each("/paths", paths, broken, PathPrefix::new)
+        });
+        let credentials = self.credentials.map(|names| {
+            let names = broken.keep(counted("/credentials", names, 1..=MAX_CREDENTIALS))?;
+            each("/credentials", names, broken, CredentialName::new)
+        });
         let mut rules = broken.keep(HttpRules::new(hosts?))?;
         if self.allow_http == Some(true) {
             rules.schemes = Schemes::HttpToo;
@@ -110,6 +130,16 @@ impl BuiltinToolEntry {
         if let Some(methods) = methods {
             rules = broken
                 .keep(rules.clone().with_methods(methods?))
+                .unwrap_or(rules);
+        }
+        if let Some(paths) = paths {
+            rules = broken
+                .keep(rules.clone().with_paths(paths?))
+                .unwrap_or(rules);
+        }
+        if let Some(credentials) = credentials {
+            rules = broken
+                .keep(rules.clone().with_credentials(credentials?))
                 .unwrap_or(rules);
         }
         if let Some(bytes) = self.max_response_bytes {

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::app::AgentDraft;
 use shared::domain::chain::MAX_MODELS;
+use shared::domain::key_shapes::check_no_key;
 use shared::domain::transcript::MAX_TOOLS;
 use shared::domain::{
     AgentConfig, AgentName, ApiVersion, CacheRules, CacheTerms, Instructions, Invalid, JsonSchema,
@@ -218,6 +219,9 @@ impl AgentRequest {
     fn read(self, broken: &mut Broken) -> Option<AgentDraft> {
         let name = broken.keep(required("/name", self.name).and_then(AgentName::new));
         let instructions = broken.keep(Instructions::new(self.instructions.unwrap_or_default()));
+        if let Some(instructions) = &instructions {
+            broken.keep(check_no_key("/instructions", instructions.as_str()));
+        }
         let models = broken.keep(required("/models", self.models));
         let models = models.and_then(|entries| chain(entries, broken));
         let (models, unlisted) = models.unzip();
@@ -404,8 +408,12 @@ impl ToolEntry {
     fn definition(self, broken: &mut Broken) -> Option<ToolDefinition> {
         let name = broken.keep(required("/name", self.name).and_then(ToolName::new));
         let schema = schema("/input_schema", self.input_schema, broken);
-        let tool = ToolDefinition::new(name?, self.description.unwrap_or_default(), schema?);
-        broken.keep(tool)
+        let description = self.description.unwrap_or_default();
+        broken.keep(check_no_key("/description", &description));
+        let input_schema = schema?;
+        let text = input_schema.as_value().to_string();
+        broken.keep(check_no_key("/input_schema", &text));
+        broken.keep(ToolDefinition::new(name?, description, input_schema))
     }
 }
 

@@ -102,6 +102,10 @@ values! {
     ModelName: text("^[!-~]{1,128}$");
     /// The name of a host, or `*.` and a name for all names below it. No IP address.
     HostPattern: text(HOST).max_length(Some(255));
+    /// The beginning of a path: whole segments, nothing percent-encoded.
+    PathPrefix: text(r"^/[A-Za-z0-9/\-._~!$&'()*+,;=:@]*$").max_length(Some(512));
+    /// The name of a credential of the tenant.
+    CredentialName: text("^[a-z0-9-]{1,64}$");
     /// Whether answers are cached.
     CacheSwitch: names(&["on", "off"]);
     /// What happens to a task that reaches a limit.

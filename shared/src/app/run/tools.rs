@@ -111,6 +111,7 @@ impl ToolContext {
             (Some(tool), _) => match check(&tool.definition().input_schema) {
                 Ok(arguments) => {
                     let request = ToolRequest {
+                        tenant: agent.tenant.clone(),
                         tool: tool.clone(),
                         arguments,
                         idempotency_key: self.idempotency_key(call.number),

@@ -90,14 +90,42 @@ async fn a_removed_secret_is_missing_although_it_was_known() {
         scripted([value("old"), gone, refusal(500, "InternalServiceError")]).await;
     assert_eq!(exposed(&manager).await, "old");
     clock.advance(FRESH);
-    assert!(matches!(
-        manager.secret("key").await,
-        Err(SecretError::Missing { .. })
-    ));
+    for _ in 0..2 {
+        assert!(matches!(
+            manager.secret("key").await,
+            Err(SecretError::Missing { .. })
+        ));
+    }
+    clock.advance(MISSING_FOR);
     assert!(matches!(
         manager.secret("key").await,
         Err(SecretError::Unavailable(_))
     ));
+}
+
+#[tokio::test]
+async fn a_missing_secret_is_read_again_after_half_a_minute() {
+    let gone = refusal(400, "ResourceNotFoundException");
+    let (manager, clock, script) = scripted([gone, value("new")]).await;
+    for _ in 0..2 {
+        assert!(manager.secret("key").await.is_err());
+    }
+    clock.advance(MISSING_FOR);
+    assert_eq!(exposed(&manager).await, "new");
+    assert!(script.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn names_without_a_secret_do_not_fill_the_memory() {
+    let gone = || refusal(400, "ResourceNotFoundException");
+    let answers = std::iter::once(value("kept")).chain(std::iter::repeat_n(gone(), 600));
+    let (manager, _, _) = scripted(answers).await;
+    assert_eq!(exposed(&manager).await, "kept");
+    for number in 0..600 {
+        assert!(manager.secret(&format!("name-{number}")).await.is_err());
+        assert!(manager.entries.lock().unwrap().len() <= MAX_NAMES);
+    }
+    assert_eq!(exposed(&manager).await, "kept");
 }
 
 #[tokio::test]

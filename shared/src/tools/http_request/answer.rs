@@ -9,6 +9,7 @@ use super::failure::Failure;
 use crate::domain::{BoundedText, HttpRules, MAX_TOOL_TEXT_BYTES};
 use crate::ports::ToolOutput;
 use crate::runtime::computed;
+use crate::tools::credentials::Scrub;
 
 const MAX_CONTENT_TYPE_CHARS: usize = 100;
 
@@ -16,7 +17,8 @@ const MAX_CONTENT_TYPE_CHARS: usize = 100;
 /// four bytes each, and names.
 const FRAME_BYTES: usize = 1_024;
 
-/// Reads the answer. What follows after the allowed bytes is never read; the connection is closed.
+/// Reads the answer, without what `scrub` removes. What follows after the allowed bytes is never
+/// read, but for what shows that a credential was cut in two; the connection is closed.
 ///
 /// The limit holds for the bytes that are read and, without control characters, for the bytes of
 /// the body in the output.
@@ -24,11 +26,13 @@ pub(super) async fn read(
     mut response: Response,
     rules: &HttpRules,
     url: &Url,
+    scrub: &Scrub,
 ) -> Result<ToolOutput, Failure> {
     let status = response.status().as_u16();
-    let content_type = content_type(response.headers());
+    let content_type = content_type(response.headers(), scrub);
     let most = usize::try_from(rules.max_response_bytes()).unwrap_or(usize::MAX);
     let most = most.min(MAX_TOOL_TEXT_BYTES - FRAME_BYTES);
+    let read = most + scrub.longest();
     let (mut body, mut is_cut) = (Vec::new(), false);
     // An answer to HEAD has headers of a body that doesn't come.
     while let Some(chunk) = response
@@ -37,10 +41,10 @@ pub(super) async fn read(
         .map_err(|error| Failure::of(&error, url))?
     {
         check_readable(status, response.headers(), content_type.as_deref())?;
-        let room = most - body.len();
+        let room = read - body.len();
         body.extend(chunk.iter().take(room));
+        is_cut = is_cut || chunk.len() > room || body.len() > most;
         if chunk.len() > room {
-            is_cut = true;
             break;
         }
     }
@@ -50,6 +54,7 @@ pub(super) async fn read(
         tracing::info!(reason = "status", status, host, "tool call failed");
     }
     let text = computed(body.len(), || {
+        let body = scrub.clean(body, most);
         let mut text = BoundedText::new(most);
         text.push_bytes(if is_cut {
             without_half_a_character(&body)
@@ -76,10 +81,10 @@ fn without_half_a_character(bytes: &[u8]) -> &[u8] {
     bytes.get(..bytes.len() - half).unwrap_or(bytes)
 }
 
-fn content_type(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(CONTENT_TYPE)?;
+fn content_type(headers: &HeaderMap, scrub: &Scrub) -> Option<String> {
+    let value = headers.get(CONTENT_TYPE)?.as_bytes();
     Some(
-        String::from_utf8_lossy(value.as_bytes())
+        String::from_utf8_lossy(&scrub.clean(value.into(), value.len()))
             .chars()
             .take(MAX_CONTENT_TYPE_CHARS)
             .collect(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use crate::domain::{HostPattern, HttpRules};
+use crate::tools::credentials::CredentialError;
 
 use super::resolver::{OutOfReach, Unresolved, is_caused_by};
 
@@ -21,6 +22,9 @@ pub(super) enum Failure {
     /// The request was made, and its answer redirects to one that a rule forbids.
     #[error("the answer redirects to a request that was not made: {}", .0.rule)]
     RedirectBlocked(Blocked),
+    /// A credential can't be used, so that nothing was sent.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
     /// The arguments can't be used.
     #[error("{0}")]
     Arguments(&'static str),
@@ -117,6 +121,10 @@ pub(super) enum Rule {
     Method,
     #[error("a header is not one that may be set")]
     Header,
+    #[error("requests to this path are not allowed")]
+    Path,
+    #[error("it sets a header or a parameter that the platform sets from a credential")]
+    Credential,
 }
 
 impl Rule {
@@ -132,6 +140,8 @@ impl Rule {
             Self::Address => "address",
             Self::Method => "method",
             Self::Header => "header",
+            Self::Path => "path",
+            Self::Credential => "credential",
         }
     }
 }
@@ -141,6 +151,7 @@ impl Failure {
     pub(super) const fn as_str(&self) -> &'static str {
         match self {
             Self::Blocked(blocked) | Self::RedirectBlocked(blocked) => blocked.rule.as_str(),
+            Self::Credential(failed) => failed.problem.as_str(),
             Self::Arguments(_) => "arguments",
             Self::Unresolved => "unresolved",
             Self::Unreachable => "unreachable",

@@ -24,17 +24,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
 };
-use reqwest::{Method, Response, Url, redirect, retry};
+use reqwest::{Method, Response, StatusCode, Url, redirect, retry};
+use rustls::ClientConfig;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::domain::{Hex, HostPattern, HttpMethod, HttpRules};
+use crate::domain::{Causes, Hex, HostPattern, HttpMethod, HttpRules, Timestamp};
 use crate::metric;
-use crate::ports::ToolOutput;
-use crate::tls;
+use crate::ports::{ToolOutput, ToolRequest};
+use crate::tools::credentials::{
+    Credential, CredentialError, Credentials, Grant, Problem, Scrub, TokenFailure, Tokens,
+};
 use failure::{Blocked, Failure, Rule};
 use resolver::CheckedResolver;
 
@@ -58,13 +61,21 @@ struct Arguments {
 pub(super) struct HttpRequester {
     http: reqwest::Client,
     reach: Reach,
+    credentials: Credentials,
+    tokens: Tokens,
 }
 
 impl HttpRequester {
-    /// A client that connects only to addresses within `reach`, and reuses no connection.
-    pub(super) fn new(reach: Reach, resolver: Arc<dyn Resolver>) -> Result<Self, reqwest::Error> {
+    /// A client that connects only to addresses within `reach`, to servers that `tls` trusts, and
+    /// reuses no connection.
+    pub(super) fn new(
+        reach: Reach,
+        resolver: Arc<dyn Resolver>,
+        tls: ClientConfig,
+        credentials: Credentials,
+    ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config())
+            .tls_backend_preconfigured(tls)
             .user_agent(USER_AGENT)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(0)
@@ -78,39 +89,36 @@ impl HttpRequester {
             .no_zstd()
             .no_deflate()
             .build()?;
-        Ok(Self { http, reach })
+        Ok(Self {
+            http,
+            reach,
+            credentials,
+            tokens: Tokens::default(),
+        })
     }
 
-    /// Sends the request of the arguments. Ends within the time that is `left`, and within the
-    /// timeout of the rules.
+    /// Sends the request of the arguments. Ends by the call's deadline, and within the timeout of the
+    /// rules.
     pub(super) async fn run(
         &self,
         rules: &HttpRules,
-        arguments: &Value,
-        key: &str,
-        left: Duration,
+        call: &ToolRequest,
+        now: Timestamp,
     ) -> ToolOutput {
+        let left = call.deadline.left(now);
         let time = left.min(Duration::from_secs(rules.timeout_seconds().into()));
         // A timeout of zero would still let a request begin.
         let late = Err(Failure::Late { time });
         let answered = if time.is_zero() {
             late
         } else {
-            tokio::time::timeout(time, self.answer(rules, arguments, &opaque(key)))
+            tokio::time::timeout(time, self.answer(rules, call, now))
                 .await
                 .unwrap_or(late)
         };
         answered.unwrap_or_else(|failure| {
-            let (reason, text) = (failure.as_str(), failure.to_string());
-            if let Failure::Blocked(blocked) | Failure::RedirectBlocked(blocked) = &failure {
-                let host = blocked.logged_host(rules);
-                tracing::warn!(reason, host, "tool call blocked");
-                metric::TOOLS_BLOCKED.add(["http_request"], 1);
-            } else {
-                let url = arguments.get("url").and_then(Value::as_str);
-                let host = url.and_then(|url| allowed_host(&Url::parse(url).ok()?, rules));
-                tracing::info!(reason, host, "tool call failed");
-            }
+            log(&failure, rules, &call.arguments);
+            let text = failure.to_string();
             if failure.is_forbidden() {
                 ToolOutput::blocked(text)
             } else {
@@ -122,43 +130,158 @@ impl HttpRequester {
     async fn answer(
         &self,
         rules: &HttpRules,
-        arguments: &Value,
-        key: &str,
+        call: &ToolRequest,
+        now: Timestamp,
     ) -> Result<ToolOutput, Failure> {
-        let arguments = Arguments::deserialize(arguments).map_err(|_| Failure::Arguments(USAGE))?;
+        let arguments =
+            Arguments::deserialize(&call.arguments).map_err(|_| Failure::Arguments(USAGE))?;
         let mut request = Request::written(arguments, rules, self.reach)?;
+        let credentials = self.credentials.of(&call.tenant, rules).await?;
+        let key = opaque(&call.idempotency_key);
+        let mut scrub = Scrub::default();
         for hop in 0..=MAX_REDIRECTS {
-            let sent = self.send(&request, key).await;
-            let response = sent.map_err(|failure| match hop {
+            let redirect = |failure: Failure| match hop {
                 0 => failure,
                 _ => failure.after_redirect(),
-            })?;
+            };
+            let granted = self.granted(&credentials, &request, now).await;
+            let granted = granted.map_err(redirect)?;
+            scrub.add(&granted.scrub);
+            let sent = self.send(&request, &granted, &key).await;
+            let response = sent.map_err(redirect)?;
             let redirected = request.redirected(&response, rules, self.reach);
             match redirected.map_err(Failure::after_redirect)? {
+                Some(next) if scrub.is_in(next.url.as_str().as_bytes()) => {
+                    return Err(Failure::RedirectBlocked(Blocked::at(
+                        &next.url,
+                        Rule::Credential,
+                    )));
+                }
                 Some(next) => request = next,
-                None => return answer::read(response, rules, &request.url).await,
+                None => return answer::read(response, rules, &request.url, &scrub).await,
             }
         }
         Err(Failure::Redirects)
     }
 
-    async fn send(&self, request: &Request, key: &str) -> Result<Response, Failure> {
-        let mut builder = self
-            .http
-            .request(method(request.method), request.url.clone());
+    /// What the one credential that is for this request sets on it.
+    async fn granted(
+        &self,
+        credentials: &[Credential],
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Granted, Failure> {
+        let mut fitting = credentials
+            .iter()
+            .filter(|credential| credential.fits(&request.url, request.method));
+        let Some(credential) = fitting.next() else {
+            return Ok(Granted::default());
+        };
+        let fail = |problem| CredentialError {
+            name: credential.name.clone(),
+            problem,
+        };
+        if fitting.next().is_some() {
+            return Err(fail(Problem::Ambiguous).into());
+        }
+        if request.sets(credential) {
+            return Err(Blocked::at(&request.url, Rule::Credential).into());
+        }
+        Ok(match &credential.grant {
+            Grant::Header(name, value, scrub) => Granted {
+                header: Some((name.clone(), value.clone())),
+                scrub: scrub.clone(),
+                ..Granted::default()
+            },
+            Grant::Query(parameter, value, scrub) => Granted {
+                parameter: Some((parameter.clone(), value.clone())),
+                scrub: scrub.clone(),
+                ..Granted::default()
+            },
+            Grant::Token(asked) => {
+                let url = target::written(&asked.url, &asked.rules, self.reach)
+                    .map_err(|_| fail(TokenFailure::Forbidden.into()))?;
+                let token = self
+                    .tokens
+                    .authorization(&credential.id, asked, (&self.http, url), now)
+                    .await;
+                let (value, scrub) = token.map_err(|failure| fail(failure.into()))?;
+                Granted {
+                    header: Some((AUTHORIZATION, value)),
+                    parameter: None,
+                    token_of: Some(credential.id.clone()),
+                    scrub,
+                }
+            }
+        })
+    }
+
+    async fn send(
+        &self,
+        request: &Request,
+        granted: &Granted,
+        key: &str,
+    ) -> Result<Response, Failure> {
+        let mut url = request.url.clone();
+        if let Some((parameter, value)) = &granted.parameter {
+            url.query_pairs_mut().append_pair(parameter, value);
+        }
+        let mut builder = self.http.request(method(request.method), url);
         builder = builder
             .headers(request.headers.clone())
             .header(ACCEPT_ENCODING, "identity");
+        if let Some((name, value)) = &granted.header {
+            builder = builder.header(name, value);
+        }
         if !request.method.is_safe() {
             builder = builder.header(IDEMPOTENCY_KEY, key);
         }
         if let Some(body) = &request.body {
             builder = builder.body(body.clone());
         }
-        builder
+        let response = builder
             .send()
             .await
-            .map_err(|error| Failure::of(&error, &request.url))
+            .map_err(|error| Failure::of(&error, &request.url))?;
+        if let Some(id) = &granted.token_of
+            && response.status() == StatusCode::UNAUTHORIZED
+        {
+            self.tokens.forget(id);
+        }
+        Ok(response)
+    }
+}
+
+/// What a credential sets on one request.
+#[derive(Default)]
+struct Granted {
+    header: Option<(HeaderName, HeaderValue)>,
+    parameter: Option<(String, String)>,
+    /// The id of the credential whose access token the header has.
+    token_of: Option<String>,
+    /// What to remove from the answer.
+    scrub: Scrub,
+}
+
+/// Logs a failed call. Of its URL at most the host, as far as it may be logged.
+fn log(failure: &Failure, rules: &HttpRules, arguments: &Value) {
+    let reason = failure.as_str();
+    match failure {
+        Failure::Blocked(blocked) | Failure::RedirectBlocked(blocked) => {
+            let host = blocked.logged_host(rules);
+            tracing::warn!(reason, host, "tool call blocked");
+            metric::TOOLS_BLOCKED.add(["http_request"], 1);
+        }
+        Failure::Credential(failed) => {
+            let (credential, error) = (failed.name.as_str(), Causes(&failed.problem));
+            tracing::warn!(credential, reason, %error, "tool credential failed");
+            metric::TOOL_CREDENTIAL_FAILURES.add([reason], 1);
+        }
+        _ => {
+            let url = arguments.get("url").and_then(Value::as_str);
+            let host = url.and_then(|url| allowed_host(&Url::parse(url).ok()?, rules));
+            tracing::info!(reason, host, "tool call failed");
+        }
     }
 }
 
@@ -223,6 +346,15 @@ impl Request {
             headers,
             body,
         })
+    }
+
+    /// Whether the model wrote what the credential sets.
+    fn sets(&self, credential: &Credential) -> bool {
+        let is_set = |parameter| self.url.query_pairs().any(|(name, _)| name == parameter);
+        credential
+            .header()
+            .is_some_and(|name| self.headers.contains_key(name))
+            || credential.parameter().is_some_and(is_set)
     }
 
     /// The next request, if the response is a redirect.

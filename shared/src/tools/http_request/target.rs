@@ -60,6 +60,8 @@ fn allowed(url: Url, rules: &HttpRules, reach: Reach) -> Result<Url, Blocked> {
         Rule::Host
     } else if url.port().is_some() && !reach.allows_other_ports() {
         Rule::Port
+    } else if !rules.allows_path(url.path()) {
+        Rule::Path
     } else {
         return Ok(url);
     };

@@ -148,12 +148,14 @@ async fn what_is_left_out_has_its_default() {
         (
             body(json!({ "builtin_tools": [
                 { "name": "http_request", "hosts": ["api.example.com"], "allow_http": true, "methods": ["POST", "GET"],
-                  "max_response_bytes": 2_097_152, "timeout_seconds": 1 },
+                  "paths": ["/v1/orders", "/"], "credentials": ["orders", "0-9"], "max_response_bytes": 2_097_152,
+                  "timeout_seconds": 1 },
                 { "name": "calculator" },
             ] })),
             shown(json!({ "builtin_tools": [
                 shown_http(json!({
-                    "allow_http": true, "methods": ["POST", "GET"], "max_response_bytes": 2_097_152, "timeout_seconds": 1,
+                    "allow_http": true, "methods": ["POST", "GET"], "paths": ["/v1/orders", "/"],
+                    "credentials": ["orders", "0-9"], "max_response_bytes": 2_097_152, "timeout_seconds": 1,
                 })),
                 { "name": "calculator" },
             ] })),

@@ -407,3 +407,65 @@ async fn a_tool_of_the_platform_that_is_not_set_as_it_can_be_is_refused() {
     ])
     .await;
 }
+
+#[tokio::test]
+async fn paths_and_credentials_that_no_request_can_have_are_refused() {
+    let tools = |tools: Value| body(json!({ "builtin_tools": tools }));
+    let http = |set: Value| tools(json!([{ "name": "calculator" }, shown_http(set)]));
+    check_all_refused([
+        (
+            http(json!({ "paths": [] })),
+            &[("/builtin_tools/1/paths", "1 to 32 entries")] as &[_],
+        ),
+        (
+            http(json!({ "paths": ["/v1", "v2", "/a/../b"] })),
+            &[
+                ("/builtin_tools/1/paths/1", "the beginning of a path"),
+                ("/builtin_tools/1/paths/2", "the beginning of a path"),
+            ],
+        ),
+        (
+            http(json!({ "credentials": "github" })),
+            &[("/builtin_tools/1/credentials", "must be a list, not")],
+        ),
+        (
+            http(json!({ "credentials": ["github", "../other/github"] })),
+            &[("/builtin_tools/1/credentials/1", "a-z, 0-9 and -")],
+        ),
+        (
+            http(json!({ "credentials": ["github", "github"] })),
+            &[("/builtin_tools/1/credentials/1", "must not be there twice")],
+        ),
+        (
+            tools(json!([{ "name": "calculator", "paths": ["/"], "credentials": ["github"] }])),
+            &[
+                ("/builtin_tools/0/paths", "is not for calculator"),
+                ("/builtin_tools/0/credentials", "is not for calculator"),
+            ],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn an_agent_with_a_key_in_its_texts_is_refused_without_the_key() {
+    // Joined here, so that a scanner of this file finds no key.
+    let key = ["ghp", "9aB3dE5fG7hJ1kL2mN4pQ6rS8tU0vWxYz12"].join("_");
+    let schema = json!({ "type": "object", "properties": { "token": { "const": key } } });
+    let tool = |description: &str, schema: Value| json!({ "tools": [{ "name": "look_up", "description": description, "input_schema": schema }] });
+    let text = format!("Send Authorization: Bearer {key}.");
+    let platform = Platform::new();
+    for (agent, field) in [
+        (json!({ "instructions": text }), "/instructions"),
+        (
+            tool(&text, json!({ "type": "object" })),
+            "/tools/0/description",
+        ),
+        (tool("", schema), "/tools/0/input_schema"),
+    ] {
+        let answer = platform.post("/v1/agents", body(agent).to_string()).await;
+        check_refused(&answer, &[(field, "looks like a key of GitHub")], field);
+        assert!(!answer.body.to_string().contains(&key), "{field}");
+    }
+    assert!(platform.wrote_nothing().await);
+}

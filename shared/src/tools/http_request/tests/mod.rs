@@ -1,6 +1,9 @@
 //! The tool at the wire.
 
 mod answers;
+mod authority;
+mod credentials;
 mod guard;
 mod redirects;
 mod stand_in;
+mod tokens;

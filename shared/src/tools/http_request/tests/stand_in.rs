@@ -10,16 +10,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
+use super::authority::Authority;
 use crate::domain::{BuiltinTool, Deadline, HostPattern, HttpMethod, HttpRules, Schemes};
 use crate::ports::{ToolOutput, ToolRequest, Tools};
 use crate::testing::http::HttpRequest;
 use crate::testing::{ManualClock, samples};
-use crate::tools::BuiltinTools;
 use crate::tools::http_request::{Reach, Resolver};
+use crate::tools::{BuiltinTools, Credentials};
+
+pub(super) const HOSTS: [&str; 3] = ["api.example.com", "a.example.org", "b.example.org"];
 
 pub(super) const LOOPBACK: &str = "127.0.0.1";
 
@@ -81,6 +85,21 @@ pub(super) struct Server {
 impl Server {
     /// Replies by path; `PORT` in a reply is the server's own.
     pub(super) async fn start(replies: impl IntoIterator<Item = (&'static str, Reply)>) -> Self {
+        Self::start_with(None, replies).await
+    }
+
+    /// The same over TLS, with certificates of `authority`.
+    pub(super) async fn start_tls(
+        authority: &Authority,
+        replies: impl IntoIterator<Item = (&'static str, Reply)>,
+    ) -> Self {
+        Self::start_with(Some(authority.acceptor()), replies).await
+    }
+
+    async fn start_with(
+        tls: Option<TlsAcceptor>,
+        replies: impl IntoIterator<Item = (&'static str, Reply)>,
+    ) -> Self {
         let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let replies: BTreeMap<&str, Reply> = replies.into_iter().collect();
@@ -89,7 +108,15 @@ impl Server {
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                serve(stream, port, &replies, &seen).await;
+                match &tls {
+                    None => serve(stream, port, &replies, &seen).await,
+                    // A client that trusts nobody leaves.
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            serve(stream, port, &replies, &seen).await;
+                        }
+                    }
+                }
             }
         });
         Self {
@@ -101,6 +128,10 @@ impl Server {
 
     pub(super) fn url(&self, host: &str, path: &str) -> String {
         format!("http://{host}:{}{path}", self.port)
+    }
+
+    pub(super) fn https(&self, host: &str, path: &str) -> String {
+        format!("https://{host}:{}{path}", self.port)
     }
 
     pub(super) fn requests(&self) -> Vec<HttpRequest> {
@@ -123,7 +154,7 @@ impl Drop for Server {
 }
 
 async fn serve(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     port: u16,
     replies: &BTreeMap<&str, Reply>,
     seen: &Mutex<Vec<HttpRequest>>,
@@ -144,7 +175,8 @@ async fn serve(
     // A client may leave before the end of a reply.
     let mut sent = stream.write_all(&bytes).await;
     match then {
-        Then::Close => {}
+        // Over TLS, a client would take an end without this for one that an attacker made.
+        Then::Close => drop(stream.shutdown().await),
         Then::Hold => std::future::pending().await,
         Then::Babble => {
             let babble = vec![b'x'; 65_536];
@@ -171,6 +203,12 @@ impl Names {
             .iter()
             .map(|(host, turns)| ((*host).to_owned(), turns.iter().copied().collect()));
         Arc::new(Self(Mutex::new(names.collect())))
+    }
+
+    /// The names of most tests lead to this machine.
+    pub(super) fn here() -> Arc<Self> {
+        let here: &[&[&str]] = &[&[LOOPBACK]];
+        Self::new(&HOSTS.map(|host| (host, here)))
     }
 }
 
@@ -214,13 +252,7 @@ pub(super) fn rules() -> HttpRules {
 /// What the tool says to `arguments` of an agent with these rules, where names lead to this
 /// machine.
 pub(super) async fn call(rules: HttpRules, arguments: Value) -> ToolOutput {
-    let here: &[&[&str]] = &[&[LOOPBACK]];
-    let names = Names::new(&[
-        ("api.example.com", here),
-        ("a.example.org", here),
-        ("b.example.org", here),
-    ]);
-    call_with(names, Reach::ThisMachineToo, rules, arguments).await
+    call_with(Names::here(), Reach::ThisMachineToo, rules, arguments).await
 }
 
 pub(super) async fn call_with(
@@ -233,12 +265,14 @@ pub(super) async fn call_with(
 }
 
 pub(super) fn tools(names: Arc<dyn Resolver>, reach: Reach) -> BuiltinTools {
-    BuiltinTools::reaching(reach, names, Arc::new(ManualClock::at(samples::START))).unwrap()
+    let clock = Arc::new(ManualClock::at(samples::START));
+    BuiltinTools::reaching(reach, names, Credentials::default(), clock).unwrap()
 }
 
 /// A request that may take a minute.
 pub(super) fn request(rules: HttpRules, arguments: Value) -> ToolRequest {
     ToolRequest {
+        tenant: samples::tenant("acme"),
         tool: BuiltinTool::HttpRequest(rules),
         arguments,
         idempotency_key: "call-7".to_owned(),
