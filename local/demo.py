@@ -17,9 +17,11 @@ AGENT = {
     "name": "order desk",
     "instructions": "You take orders for lamps. Ask the customer what you cannot know.",
     "models": [{"provider": "anthropic", "model": FIRST}, {"provider": "openai", "model": SECOND}],
-    "builtin_tools": [{"name": "calculator"}, {"name": "current_time"}],
     "tools": [
+        {"kind": "builtin", "name": "calculator"},
+        {"kind": "builtin", "name": "current_time"},
         {
+            "kind": "client",
             "name": "ask_customer",
             "description": "Asks the customer, who answers within a day.",
             "input_schema": {
@@ -27,7 +29,7 @@ AGENT = {
                 "properties": {"question": {"type": "string"}},
                 "required": ["question"],
             },
-        }
+        },
     ],
     "retry": {"max_attempts": 2},
     "cache": {"mode": "on", "ttl_seconds": 3600},

@@ -224,7 +224,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
         room: Room::default(),
     };
     let mut agent = samples::agent(&samples::fresh_tenant());
-    agent.config.builtin_tools = vec![BuiltinTool::Calculator];
+    agent.config.tools = vec![BuiltinTool::Calculator.into()];
     let tenant = &agent.tenant;
     agents().create(&agent).await.unwrap();
     calls.reset();

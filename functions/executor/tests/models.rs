@@ -173,7 +173,7 @@ async fn a_task_continues_with_another_providers_model_in_the_middle() {
     );
     let agent = platform.agent(|config| {
         config.models = ModelChain::new(vec![first.clone().into(), second.clone().into()]).unwrap();
-        config.builtin_tools = vec![BuiltinTool::Calculator];
+        config.tools = vec![BuiltinTool::Calculator.into()];
     });
     let task = platform.run(&agent.await).await;
     assert_eq!(task.status(), TaskStatus::Completed);

@@ -83,7 +83,7 @@ impl Bench {
     async fn new(turns: u32, latency: Duration) -> Result<Self, Failure> {
         let (plain, calls) = (MemoryStore::default(), Faults::default());
         let mut agent = samples::agent(&samples::tenant("acme"));
-        agent.config.builtin_tools = vec![BuiltinTool::Calculator];
+        agent.config.tools = vec![BuiltinTool::Calculator.into()];
         agent.config.limits = agent.config.limits.with_max_steps(1_000)?;
         AgentStore::create(&plain, &agent).await?;
         let store = plain.with_faults(calls.clone());

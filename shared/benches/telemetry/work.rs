@@ -122,7 +122,7 @@ impl Function {
     async fn new(turns: u32, provider: &str) -> Result<Self, Failure> {
         let (store, queue) = (MemoryStore::default(), MemoryQueue::default());
         let mut agent = samples::agent(&samples::tenant("acme"));
-        agent.config.builtin_tools = vec![BuiltinTool::Calculator];
+        agent.config.tools = vec![BuiltinTool::Calculator.into()];
         AgentStore::create(&store, &agent).await?;
         let sdk = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(Taking)

@@ -1,6 +1,6 @@
 //! An agent as its client wants it, and the rules that its models, tools and limits must follow.
 
-use crate::domain::{AgentConfig, Invalid, Provider, Switch, Timestamp, Unlisted};
+use crate::domain::{AgentConfig, Invalid, Provider, Switch, Timestamp, ToolKind, Unlisted};
 use crate::policy::admission::{Admission, CompatibleServer, output_refusals};
 use crate::policy::schemas;
 
@@ -40,6 +40,9 @@ impl AgentDraft {
         let max_output_tokens = config.limits.max_output_tokens();
         refused.extend(output_refusals(&config.models, max_output_tokens, now));
         for (place, tool) in config.tools.iter().enumerate() {
+            let ToolKind::Client(tool) = &tool.kind else {
+                continue;
+            };
             let of_tool = schemas::refusals(tool.input_schema.as_value(), &config.models);
             refused.extend(below(&format!("/tools/{place}/input_schema"), of_tool));
         }

@@ -37,6 +37,7 @@ impl ToolAnswer {
             text: self.text.clone(),
             is_error: self.is_error,
             is_blocked: false,
+            source: None,
         };
         let (base, fence) = (task.progress().base, task.fence());
         Step {

@@ -1,5 +1,6 @@
 //! Agents: named configurations of tasks, in versions.
 
+use super::agent_tool::AgentTool;
 use super::chain::ModelChain;
 use super::hidden::Hidden;
 use super::id::AgentId;
@@ -8,8 +9,7 @@ use super::limits::Limits;
 use super::rules::{CacheRules, RetryRules};
 use super::tenant::TenantId;
 use super::time::Timestamp;
-use super::tool::BuiltinTool;
-use super::transcript::{OutputSchema, ToolDefinition};
+use super::transcript::OutputSchema;
 
 const MAX_INSTRUCTIONS_BYTES: usize = 32 * 1_024;
 
@@ -91,10 +91,8 @@ pub struct AgentConfig {
     pub instructions: Instructions,
     /// The models that it calls, the preferred one first.
     pub models: ModelChain,
-    /// The tools that the client runs.
-    pub tools: Vec<ToolDefinition>,
-    /// The tools that the platform runs.
-    pub builtin_tools: Vec<BuiltinTool>,
+    /// The tools, each name once.
+    pub tools: Vec<AgentTool>,
     /// The JSON schema of the final answer, if it must follow one.
     pub output_schema: Option<OutputSchema>,
     /// How failed model calls are retried.

@@ -156,6 +156,24 @@ impl Conversation {
             .count()
     }
 
+    /// How many calls of each tool were made, by its name. A call that was answered without the tool,
+    /// or that its rules forbade, was not.
+    pub fn made_calls(&self) -> BTreeMap<String, usize> {
+        let mut made = BTreeMap::new();
+        for step in self.steps.values() {
+            if let StepKind::ToolCall {
+                call,
+                by: ToolRunner::Platform | ToolRunner::Client,
+                is_blocked: false,
+                ..
+            } = &step.kind
+            {
+                *made.entry(call.name.clone()).or_default() += 1;
+            }
+        }
+        made
+    }
+
     /// The number of tool calls that the rules of their tools forbade.
     pub fn blocked_calls(&self) -> usize {
         let blocked = |step: &&Step| match step.kind {

@@ -4,6 +4,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::agent::AgentConfig;
+use super::agent_tool::AgentTool;
 use super::chain::ModelChoice;
 use super::id::AgentId;
 use super::limits::Limits;
@@ -21,8 +22,11 @@ struct Definition<'a> {
     name: &'a str,
     instructions: &'a str,
     models: Vec<&'a ModelChoice>,
-    tools: &'a [ToolDefinition],
-    builtin_tools: &'a [BuiltinTool],
+    tools: Vec<&'a ToolDefinition>,
+    builtin_tools: Vec<&'a BuiltinTool>,
+    /// All tools, if the two lists can't hold them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    all_tools: Option<&'a [AgentTool]>,
     output_schema: Option<&'a OutputSchema>,
     retry: (u32, u64, Outage),
     cache: Option<CacheDefinition>,
@@ -44,12 +48,14 @@ impl AgentId {
             instructions,
             models,
             tools,
-            builtin_tools,
             output_schema,
             retry,
             cache,
             limits,
         } = config;
+        let in_two_lists = AgentTool::in_two_lists(tools);
+        let all_tools = in_two_lists.is_none().then_some(tools.as_slice());
+        let (tools, builtin_tools) = in_two_lists.unwrap_or_default();
         let definition = Definition {
             tenant: tenant.as_str(),
             name: name.as_str(),
@@ -57,6 +63,7 @@ impl AgentId {
             models: models.iter().collect(),
             tools,
             builtin_tools,
+            all_tools,
             output_schema: output_schema.as_ref(),
             retry: (
                 retry.max_attempts(),
@@ -84,7 +91,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::{CacheTerms, JsonSchema, ModelChain, ModelRef, Provider, ToolName};
+    use crate::domain::{
+        CacheTerms, CallRules, JsonSchema, ModelChain, ModelRef, Provider, ToolKind, ToolName,
+    };
     use crate::testing::samples;
 
     fn id(change: impl FnOnce(&mut AgentConfig)) -> AgentId {
@@ -103,11 +112,16 @@ mod tests {
         ToolDefinition::new(name, "Looks up.".to_owned(), schema).unwrap()
     }
 
+    fn limited(calls: u32) -> AgentTool {
+        let rules = CallRules::default().with_max_calls(calls).unwrap();
+        let kind = ToolKind::Builtin(BuiltinTool::Calculator);
+        AgentTool { kind, rules }
+    }
+
     #[test]
     fn a_definition_has_the_same_id_in_every_process_and_version() {
         let id = id(|config| {
-            config.tools = vec![tool("look_up")];
-            config.builtin_tools = vec![BuiltinTool::Calculator];
+            config.tools = vec![tool("look_up").into(), BuiltinTool::Calculator.into()];
             config.output_schema = Some(OutputSchema {
                 name: ToolName::new("answer".to_owned()).unwrap(),
                 schema: tool("answer").input_schema,
@@ -125,10 +139,14 @@ mod tests {
             id(|config| config.name = samples::agent_config("poet", "").name),
             id(|config| config.instructions = samples::agent_config("x", "Be long.").instructions),
             id(|config| config.models = ModelChain::only(other_model().into())),
-            id(|config| config.tools = vec![tool("a")]),
-            id(|config| config.tools = vec![tool("a"), tool("b")]),
-            id(|config| config.tools = vec![tool("b"), tool("a")]),
-            id(|config| config.builtin_tools = vec![BuiltinTool::Calculator]),
+            id(|config| config.tools = vec![tool("a").into()]),
+            id(|config| config.tools = vec![tool("a").into(), tool("b").into()]),
+            id(|config| config.tools = vec![tool("b").into(), tool("a").into()]),
+            id(|config| config.tools = vec![BuiltinTool::Calculator.into()]),
+            id(|config| config.tools = vec![limited(1)]),
+            id(|config| config.tools = vec![limited(2)]),
+            id(|config| config.tools = vec![BuiltinTool::Calculator.into(), tool("a").into()]),
+            id(|config| config.tools = vec![tool("a").into(), BuiltinTool::Calculator.into()]),
             id(|config| {
                 config.output_schema = Some(OutputSchema {
                     name: tool("a").name,

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::invalid::Invalid;
 
 /// A key's shape: what it begins with, the fewest characters that follow, and whose it is.
@@ -50,7 +52,12 @@ const SHAPES: [Shape; 24] = [
     shape("shpat_", 30, "Shopify"),
 ];
 
-const PRIVATE_KEY: [&str; 2] = ["-----BEGIN", "PRIVATE KEY-----"];
+/// What stands before the base64 of a private key (RFC 7468).
+const PRIVATE_KEY: &str = "PRIVATE KEY-----";
+
+/// The fewest characters that a key has in a row without a dash, an underscore or a dot: names of
+/// things have shorter words.
+const MIN_RUN: usize = 12;
 
 /// Checks that no key of a well-known shape is in the text at this field of an agent.
 pub fn check_no_key(field: &str, text: &str) -> Result<(), Invalid> {
@@ -64,11 +71,25 @@ pub fn check_no_key(field: &str, text: &str) -> Result<(), Invalid> {
     Err(Invalid::new(field, reason))
 }
 
+/// The same for all texts in a JSON schema.
+pub fn check_no_key_within(field: &str, schema: &Value) -> Result<(), Invalid> {
+    match schema {
+        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+        Value::String(text) => check_no_key(field, text),
+        Value::Array(entries) => entries
+            .iter()
+            .try_for_each(|entry| check_no_key_within(field, entry)),
+        Value::Object(members) => members.iter().try_for_each(|(name, member)| {
+            check_no_key(field, name)?;
+            check_no_key_within(field, member)
+        }),
+    }
+}
+
 /// Whose key the text has in it, if it has one of a well-known shape.
 fn key_in(text: &str) -> Option<&'static str> {
-    if let [Some(begin), Some(end)] = PRIVATE_KEY.map(|mark| text.find(mark))
-        && begin < end
-    {
+    let of_private_key = text.split(PRIVATE_KEY).skip(1).any(begins_with_base64);
+    if of_private_key {
         return Some("a TLS or SSH server");
     }
     let of_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -85,12 +106,23 @@ fn issuer(word: &str) -> Option<&'static str> {
 }
 
 /// Whether the text could be drawn at random. A placeholder such as `xxxxxxxx` has few different
-/// characters, and words with dashes have small letters and no digit.
+/// characters, and words have small letters and no digit.
 fn is_random(text: &str) -> bool {
-    let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
-    let has_small = text.bytes().any(|byte| byte.is_ascii_lowercase());
-    let seen: BTreeSet<u8> = text.bytes().collect();
-    (has_digit || !has_small) && seen.len() >= 8
+    let mut runs = text.split(|c: char| !c.is_ascii_alphanumeric());
+    runs.any(|run| {
+        let has_digit = run.bytes().any(|byte| byte.is_ascii_digit());
+        let has_small = run.bytes().any(|byte| byte.is_ascii_lowercase());
+        let seen: BTreeSet<u8> = run.bytes().collect();
+        run.len() >= MIN_RUN && (has_digit || !has_small) && seen.len() >= 8
+    }) && !text.ends_with("EXAMPLE")
+}
+
+/// Whether the base64 of a key follows, perhaps after line breaks, written as such or escaped.
+fn begins_with_base64(text: &str) -> bool {
+    let text =
+        text.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '\\' | 'n' | 'r'));
+    let of_key = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
+    text.chars().take_while(of_key).count() >= 40
 }
 
 #[cfg(test)]
@@ -121,7 +153,10 @@ mod tests {
                 assert_eq!(key_in(&text), Some(*issuer), "{text}");
             }
         }
-        let pem = format!("x -----BEGIN RSA {}\nMIIE", "PRIVATE KEY-----");
+        let pem = format!(
+            "x -----BEGIN RSA {PRIVATE_KEY}\n{}",
+            "MIIEowIBAAKCAQEA".repeat(4)
+        );
         assert_eq!(key_in(&pem), Some("a TLS or SSH server"));
     }
 
@@ -132,6 +167,15 @@ mod tests {
         assert_eq!(refused.field, "/instructions");
         assert!(refused.reason.contains("GitHub") && !refused.reason.contains(&key));
         assert_eq!(check_no_key("/instructions", "Be brief."), Ok(()));
+        let schema =
+            serde_json::json!({ "properties": { "a": { "enum": [1, format!("\n{key}")] } } });
+        assert_eq!(check_no_key_within("/s", &schema).unwrap_err().field, "/s");
+        assert_eq!(
+            check_no_key_within("/s", &serde_json::json!({ key: {} }))
+                .unwrap_err()
+                .field,
+            "/s"
+        );
     }
 
     #[test]
@@ -145,6 +189,10 @@ mod tests {
             "AKIA",
             "task-force-2027-with-many-members-and-aims",
             "Send the -----BEGIN CERTIFICATE----- part only.",
+            "Never repeat -----BEGIN RSA PRIVATE KEY----- blocks.",
+            "hf_internal_testing_tiny_random_llama_2_7b",
+            "sk-learn-version-1.4.2-random-forest-classifier",
+            "AKIAIOSFODNN7EXAMPLE",
         ] {
             assert_eq!(key_in(text), None, "{text}");
         }

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod agent_head;
+pub mod agent_tool;
 pub mod answer_key;
 pub mod api_key;
 pub mod arguments;
@@ -54,6 +55,7 @@ pub mod wait;
 
 pub use agent::{Agent, AgentConfig, AgentName, AgentVersion, Instructions};
 pub use agent_head::{AgentHead, AliasName, AliasRefused, AliasSet, Switch};
+pub use agent_tool::{AgentTool, CallRules, ToolKind};
 pub use answer_key::AnswerKey;
 pub use api_key::{
     ApiKey, ApiToken, Credential, Grace, KEY_PREFIX, KeyId, KeyName, KeyRefusal, KeyTerms, Pepper,

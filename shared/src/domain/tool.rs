@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::invalid::Invalid;
 use super::path_prefix::PathPrefix;
 use super::schema::JsonSchema;
 use super::tool_rules::{HostPattern, HttpMethod, HttpRules, Schemes};
@@ -27,6 +26,9 @@ pub enum BuiltinTool {
 impl BuiltinTool {
     /// The names of all built-in tools, for error messages.
     pub const NAMES: &str = "current_time, calculator or http_request";
+
+    /// How many there are.
+    pub const COUNT: usize = 3;
 
     /// The name by which models call it.
     pub const fn name(&self) -> &'static str {
@@ -54,27 +56,6 @@ impl BuiltinTool {
             description,
             input_schema: JsonSchema::new(schema).expect("a valid schema"),
         }
-    }
-
-    /// Checks the tools at `/builtin_tools` together: each once, and none with the name of one of
-    /// an agent's other `tools`.
-    pub fn check_all(
-        builtin_tools: Vec<Self>,
-        tools: &[ToolDefinition],
-    ) -> Result<Vec<Self>, Invalid> {
-        for (place, tool) in builtin_tools.iter().enumerate() {
-            let twice = builtin_tools
-                .iter()
-                .take(place)
-                .any(|earlier| earlier.name() == tool.name());
-            if twice || tools.iter().any(|other| other.name.as_str() == tool.name()) {
-                return Err(Invalid::new(
-                    format!("/builtin_tools/{place}/name"),
-                    "must not be the name of another tool",
-                ));
-            }
-        }
-        Ok(builtin_tools)
     }
 }
 
@@ -200,10 +181,8 @@ mod tests {
             } = tool.definition();
             assert_eq!(name.as_str(), tool.name());
             assert_eq!(input_schema.as_value()["additionalProperties"], false);
-            ToolDefinition::check_all(vec![
-                ToolDefinition::new(name, description, input_schema).unwrap(),
-            ])
-            .unwrap();
+            let tool = ToolDefinition::new(name, description, input_schema).unwrap();
+            ToolDefinition::check_all(&[&tool]).unwrap();
         }
     }
 
@@ -259,25 +238,6 @@ mod tests {
         assert!(
             url.as_str().unwrap().ends_with("begins with one of: /v1"),
             "{url}"
-        );
-    }
-
-    #[test]
-    fn two_tools_of_one_name_are_refused() {
-        let [time, calculator, reads, posts, _] = all();
-        let other = calculator.definition();
-        let check = |builtin: Vec<BuiltinTool>, tools: &[ToolDefinition]| {
-            BuiltinTool::check_all(builtin, tools).map_err(|refused| refused.field)
-        };
-        let fine = vec![time.clone(), calculator.clone(), reads.clone()];
-        assert_eq!(check(fine.clone(), &[]), Ok(fine));
-        assert_eq!(
-            check(vec![reads, posts], &[]),
-            Err("/builtin_tools/1/name".to_owned())
-        );
-        assert_eq!(
-            check(vec![time, calculator], &[other]),
-            Err("/builtin_tools/1/name".to_owned())
         );
     }
 }

@@ -13,7 +13,7 @@ use super::hidden::Hidden;
 use super::invalid::Invalid;
 use super::schema::JsonSchema;
 
-/// The most tools that an agent may have.
+/// The most tools of its client that an agent may have.
 pub const MAX_TOOLS: usize = 64;
 
 /// Real descriptions of tools exceed 4 KiB: they contain manuals with examples.
@@ -201,35 +201,18 @@ impl ToolDefinition {
         })
     }
 
-    /// Checks the tools at `/tools` together: at most [`MAX_TOOLS`], each name once, and at most
-    /// 128 KiB as JSON.
-    pub fn check_all(tools: Vec<Self>) -> Result<Vec<Self>, Invalid> {
-        for (place, tool) in tools.iter().enumerate() {
-            if tools
-                .iter()
-                .take(place)
-                .any(|earlier| earlier.name == tool.name)
-            {
-                return Err(Invalid::new(
-                    format!("/tools/{place}/name"),
-                    "must not be the name of another tool",
-                ));
-            }
-        }
+    /// Checks the client's tools at `/tools` together: at most [`MAX_TOOLS`], and at most 128 KiB as
+    /// JSON.
+    pub fn check_all(tools: &[&Self]) -> Result<(), Invalid> {
         let (count, bytes) = (tools.len(), serde_json::json!(tools).to_string().len());
-        if count > MAX_TOOLS {
-            return Err(Invalid::new(
-                "/tools",
-                format!("must have at most {MAX_TOOLS} entries, has {count}"),
-            ));
-        }
-        if bytes > MAX_TOOLS_BYTES {
-            return Err(Invalid::new(
-                "/tools",
-                format!("must have at most {MAX_TOOLS_BYTES} bytes, has {bytes}"),
-            ));
-        }
-        Ok(tools)
+        let reason = if count > MAX_TOOLS {
+            format!("must have at most {MAX_TOOLS} client tools, has {count}")
+        } else if bytes > MAX_TOOLS_BYTES {
+            format!("must have at most {MAX_TOOLS_BYTES} bytes, has {bytes}")
+        } else {
+            return Ok(());
+        };
+        Err(Invalid::new("/tools", reason))
     }
 }
 

@@ -3,10 +3,7 @@
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::domain::{BuiltinTool, Deadline, Hidden, MAX_TOOL_TEXT_BYTES, TenantId};
-
-/// What the end of a text that was cut says.
-const CUT: &str = "\n[cut: the result is longer than 524288 bytes]";
+use crate::domain::{BuiltinTool, Deadline, Hidden, TenantId};
 
 /// Runs tools.
 #[async_trait]
@@ -28,6 +25,8 @@ pub struct ToolRequest {
     pub arguments: Value,
     /// The same whenever the same call is run again, so that others can tell that it is.
     pub idempotency_key: String,
+    /// The most bytes that its text should have. What is longer is cut, wherever that is.
+    pub max_result_bytes: usize,
     /// When it must have ended.
     pub deadline: Deadline,
 }
@@ -42,6 +41,8 @@ pub struct ToolOutput {
     pub is_error: bool,
     /// Whether the rules of the tool forbid the call, so that nothing was sent.
     pub is_blocked: bool,
+    /// The host that sent it, if one did; then the text is JSON.
+    pub source: Option<String>,
 }
 
 impl ToolOutput {
@@ -51,6 +52,7 @@ impl ToolOutput {
             text: text.into(),
             is_error: false,
             is_blocked: false,
+            source: None,
         }
     }
 
@@ -70,16 +72,15 @@ impl ToolOutput {
         }
     }
 
-    /// This output with a text of at most [`MAX_TOOL_TEXT_BYTES`]: a longer text keeps its
-    /// beginning and says so at its end.
+    /// This output with a text of at most so many bytes: a longer text keeps its beginning and says
+    /// so at its end.
     #[must_use]
-    pub fn bounded(mut self) -> Self {
-        if self.text.len() > MAX_TOOL_TEXT_BYTES {
-            self.text.truncate(
-                self.text
-                    .floor_char_boundary(MAX_TOOL_TEXT_BYTES - CUT.len()),
-            );
-            self.text.push_str(CUT);
+    pub fn bounded(mut self, most: usize) -> Self {
+        if self.text.len() > most {
+            let end = format!("\n[cut: the result is longer than {most} bytes]");
+            let kept = most.saturating_sub(end.len());
+            self.text.truncate(self.text.floor_char_boundary(kept));
+            self.text.push_str(&end);
             self.text.shrink_to_fit();
         }
         self
@@ -89,24 +90,26 @@ impl ToolOutput {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::MAX_TOOL_TEXT_BYTES;
 
     #[test]
     fn a_text_of_any_length_is_bounded() {
-        assert!(CUT.contains(&MAX_TOOL_TEXT_BYTES.to_string()));
         let fits = ToolOutput::new("x".repeat(MAX_TOOL_TEXT_BYTES));
-        assert_eq!(fits.clone().bounded(), fits);
+        assert_eq!(fits.clone().bounded(MAX_TOOL_TEXT_BYTES), fits);
         for (text, bytes) in [
             ("x", MAX_TOOL_TEXT_BYTES + 1),
             ("\u{1}", 4 * MAX_TOOL_TEXT_BYTES),
             ("é", MAX_TOOL_TEXT_BYTES),
         ] {
-            let bounded = ToolOutput::error(text.repeat(bytes)).bounded();
+            let bounded = ToolOutput::error(text.repeat(bytes)).bounded(MAX_TOOL_TEXT_BYTES);
             assert!(
                 (MAX_TOOL_TEXT_BYTES - 1..=MAX_TOOL_TEXT_BYTES).contains(&bounded.text.len()),
                 "{text:?}"
             );
             assert!(
-                bounded.is_error && bounded.text.starts_with(text) && bounded.text.ends_with(CUT)
+                bounded.is_error
+                    && bounded.text.starts_with(text)
+                    && bounded.text.ends_with("longer than 524288 bytes]")
             );
         }
     }

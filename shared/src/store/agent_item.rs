@@ -7,11 +7,11 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::items::{self, Fields, Item, moment, name, number, text};
+use super::items::{self, Attributes, Fields, Item, moment, name, number, text};
 use super::keys::{self, Key};
 use crate::domain::{
-    Agent, AgentConfig, AgentHead, AgentName, BuiltinTool, CacheRules, CacheTerms, Instructions,
-    Limits, ModelChain, RetryRules, Switch,
+    Agent, AgentConfig, AgentHead, AgentName, AgentTool, BuiltinTool, CacheRules, CacheTerms,
+    Instructions, Limits, ModelChain, RetryRules, Switch, ToolDefinition,
 };
 use crate::ports::StoreError;
 
@@ -26,6 +26,8 @@ const INSTRUCTIONS: &str = "instructions";
 const MODELS: &str = "models";
 const TOOLS: &str = "tools";
 const BUILTIN_TOOLS: &str = "builtin_tools";
+/// The tools of an agent whose record has a version that knows tools of all kinds as one list.
+const ALL_TOOLS: &str = "all_tools";
 const OUTPUT_SCHEMA: &str = "output_schema";
 const RETRY_ATTEMPTS: &str = "retry_attempts";
 const RETRY_SECONDS: &str = "retry_seconds";
@@ -55,12 +57,13 @@ pub(super) const REMOVING: &str = "removing";
 /// Before which place no task of its tenant names the archived agent.
 pub(super) const SCANNED_TO: &str = "scanned_to";
 /// The attributes whose text a client wrote.
-pub(super) const CLIENT_TEXTS: [&str; 7] = [
+pub(super) const CLIENT_TEXTS: [&str; 8] = [
     NAME,
     INSTRUCTIONS,
     MODELS,
     TOOLS,
     BUILTIN_TOOLS,
+    ALL_TOOLS,
     OUTPUT_SCHEMA,
     ALIASES,
 ];
@@ -82,7 +85,6 @@ pub(super) fn write(key: Key, agent: &Agent) -> Item {
         instructions,
         models,
         tools,
-        builtin_tools,
         output_schema,
         retry,
         cache,
@@ -103,12 +105,8 @@ pub(super) fn write(key: Key, agent: &Agent) -> Item {
         (TIMEOUT_SECONDS, number(limits.timeout_seconds())),
         (CREATED_AT, moment(*created_at)),
     ];
-    if !tools.is_empty() {
-        attributes.push(items::json(TOOLS, tools));
-    }
-    if !builtin_tools.is_empty() {
-        attributes.push(items::json(BUILTIN_TOOLS, builtin_tools));
-    }
+    let (version, of_tools) = write_tools(tools);
+    attributes.extend(of_tools);
     attributes.extend(
         output_schema
             .as_ref()
@@ -128,21 +126,24 @@ pub(super) fn write(key: Key, agent: &Agent) -> Item {
             (CACHE_STALE_SECONDS, number(terms.stale().as_secs())),
         ]),
     }
-    items::versioned(form_version(builtin_tools), key, attributes)
+    items::versioned(version, key, attributes)
 }
 
-/// The first version whose readers understand the tools.
-fn form_version(builtin_tools: &[BuiltinTool]) -> u32 {
-    let is_new = |tool: &BuiltinTool| match tool {
+/// The tools, and the first version whose readers understand them.
+fn write_tools(tools: &[AgentTool]) -> (u32, Attributes) {
+    let is_new = |tool: &&BuiltinTool| match tool {
         BuiltinTool::HttpRequest(rules) => {
             !rules.paths().is_empty() || !rules.credentials().is_empty()
         }
         BuiltinTool::CurrentTime | BuiltinTool::Calculator => false,
     };
-    if builtin_tools.iter().any(is_new) {
-        VERSION
-    } else {
-        1
+    match AgentTool::in_two_lists(tools) {
+        Some((client, builtin)) if !builtin.iter().any(is_new) => {
+            let client = (!client.is_empty()).then(|| items::json(TOOLS, &client));
+            let builtin = (!builtin.is_empty()).then(|| items::json(BUILTIN_TOOLS, &builtin));
+            (1, client.into_iter().chain(builtin).collect())
+        }
+        _ => (VERSION, vec![items::json(ALL_TOOLS, &tools)]),
     }
 }
 
@@ -215,10 +216,7 @@ pub(super) fn read(item: &Item) -> Result<Agent, StoreError> {
             name: fields.valid(AgentName::new(fields.text(NAME)?.to_owned()))?,
             instructions: fields.valid(Instructions::new(fields.text(INSTRUCTIONS)?.to_owned()))?,
             models: models(&fields)?,
-            tools: fields.optional(TOOLS, Fields::json)?.unwrap_or_default(),
-            builtin_tools: fields
-                .optional(BUILTIN_TOOLS, Fields::json)?
-                .unwrap_or_default(),
+            tools: tools(&fields)?,
             output_schema: fields.optional(OUTPUT_SCHEMA, Fields::json)?,
             retry: retry(&fields)?,
             cache: fields.optional(CACHE, cache)?,
@@ -226,6 +224,18 @@ pub(super) fn read(item: &Item) -> Result<Agent, StoreError> {
         },
         created_at: fields.moment(CREATED_AT)?,
     })
+}
+
+fn tools(fields: &Fields<'_>) -> Result<Vec<AgentTool>, StoreError> {
+    if let Some(tools) = fields.optional(ALL_TOOLS, Fields::json)? {
+        return Ok(tools);
+    }
+    let client: Option<Vec<ToolDefinition>> = fields.optional(TOOLS, Fields::json)?;
+    let builtin: Option<Vec<BuiltinTool>> = fields.optional(BUILTIN_TOOLS, Fields::json)?;
+    let client = client.into_iter().flatten().map(AgentTool::from);
+    Ok(client
+        .chain(builtin.into_iter().flatten().map(AgentTool::from))
+        .collect())
 }
 
 fn models(fields: &Fields<'_>) -> Result<ModelChain, StoreError> {
@@ -281,9 +291,9 @@ mod tests {
 
     use super::*;
     use crate::domain::{
-        ApiVersion, CredentialName, HostPattern, HttpRules, JsonSchema, ModelChoice, ModelRef,
-        ModelSettings, Outage, OutputLimitField, OutputSchema, PathPrefix, Provider,
-        ReasoningEffort, Thousandths, ToolDefinition, ToolName, Transfer,
+        ApiVersion, CallRules, CredentialName, HostPattern, HttpRules, JsonSchema, ModelChoice,
+        ModelRef, ModelSettings, Outage, OutputLimitField, OutputSchema, PathPrefix, Provider,
+        ReasoningEffort, Thousandths, ToolKind, ToolName, Transfer,
     };
     use crate::testing::samples;
 
@@ -334,9 +344,12 @@ mod tests {
             ])
             .unwrap(),
             tools: vec![
-                ToolDefinition::new(name("look_up"), "Looks up.".to_owned(), schema()).unwrap(),
+                ToolDefinition::new(name("look_up"), "Looks up.".to_owned(), schema())
+                    .unwrap()
+                    .into(),
+                BuiltinTool::CurrentTime.into(),
+                BuiltinTool::HttpRequest(http).into(),
             ],
-            builtin_tools: vec![BuiltinTool::CurrentTime, BuiltinTool::HttpRequest(http)],
             output_schema: Some(OutputSchema {
                 name: name("answer"),
                 schema: schema(),
@@ -375,6 +388,13 @@ mod tests {
         items::checks::check_robustness(&item, &["v", "name", "models"], read_head);
     }
 
+    fn asking(schema: JsonSchema) -> AgentTool {
+        let name = ToolName::new("ask".to_owned()).unwrap();
+        ToolDefinition::new(name, "Asks.".to_owned(), schema)
+            .unwrap()
+            .into()
+    }
+
     #[test]
     fn only_an_agent_whose_rules_the_first_version_overlooks_has_a_later_record() {
         let mut agent = rich();
@@ -386,7 +406,18 @@ mod tests {
             rules.clone().with_paths(paths).unwrap(),
             rules.with_credentials(credentials).unwrap(),
         ] {
-            agent.config.builtin_tools = vec![BuiltinTool::HttpRequest(rules)];
+            agent.config.tools = vec![BuiltinTool::HttpRequest(rules).into()];
+            assert_eq!(record(&agent)["v"], number(2));
+            assert_eq!(read(&record(&agent)).unwrap(), agent);
+        }
+        let calculator = || ToolKind::Builtin(BuiltinTool::Calculator);
+        let limited = AgentTool {
+            kind: calculator(),
+            rules: CallRules::default().with_max_calls(3).unwrap(),
+        };
+        let client = asking(JsonSchema::new(json!({ "type": "object" })).unwrap());
+        for tools in [vec![limited], vec![calculator().into(), client]] {
+            agent.config.tools = tools;
             assert_eq!(record(&agent)["v"], number(2));
             assert_eq!(read(&record(&agent)).unwrap(), agent);
         }
@@ -397,11 +428,7 @@ mod tests {
         let text = r#"{"type":"object","properties":{"reasoning":{"type":"string","enum":["z","a"]},"answer":{}},"required":["reasoning","answer"]}"#;
         let schema = || JsonSchema::new(serde_json::from_str(text).unwrap()).unwrap();
         let mut agent = rich();
-        agent
-            .config
-            .tools
-            .iter_mut()
-            .for_each(|tool| tool.input_schema = schema());
+        agent.config.tools = vec![asking(schema())];
         agent
             .config
             .output_schema
@@ -412,7 +439,9 @@ mod tests {
             output_schema,
             ..
         } = read(&record(&agent)).unwrap().config;
-        assert_eq!(tools[0].input_schema.as_value().to_string(), text);
+        assert_eq!(tools, [asking(schema())]);
+        let read = tools[0].definition();
+        assert_eq!(read.input_schema.as_value().to_string(), text);
         assert_eq!(output_schema.unwrap().schema.as_value().to_string(), text);
     }
 
@@ -420,7 +449,7 @@ mod tests {
     fn a_record_whose_schema_a_provider_refuses_is_still_read() {
         let schema = json!({ "type": "object", "properties": { "filter[id]": {} }, "anyOf": [{}] });
         let mut agent = rich();
-        agent.config.tools[0].input_schema = JsonSchema::new(schema).unwrap();
+        agent.config.tools[0] = asking(JsonSchema::new(schema).unwrap());
         assert_eq!(read(&record(&agent)).unwrap(), agent);
     }
 

@@ -32,7 +32,7 @@ impl DynamoAgentStore {
                 continue;
             };
             agent_item::read(&item)?;
-            let noted = Fields::of(&item)?.moment(USED_AT)?;
+            let noted = Fields::of_index(&item).moment(USED_AT)?;
             if noted >= used.recent_since || self.note_use(key.clone(), used).await? {
                 return Ok(Kept::Known);
             }

@@ -39,6 +39,8 @@ const REQUEST_ID: &str = "request_id";
 const BY: &str = "by";
 const IS_ERROR: &str = "is_error";
 const IS_BLOCKED: &str = "is_blocked";
+/// Absent if no host sent the result, or if an earlier version wrote the record.
+const SOURCE: &str = "source";
 /// The key of the answer in the response cache, needed when the task is deleted. Absent if the
 /// answer is not cached, or if an earlier version wrote the record.
 pub(super) const ANSWER_KEY: &str = "answer_key";
@@ -102,6 +104,7 @@ pub(super) fn write(step: &Step, blob: &Blob) -> Item {
             by,
             is_error,
             is_blocked,
+            source,
             call: _,
             text: _,
         } => {
@@ -109,6 +112,8 @@ pub(super) fn write(step: &Step, blob: &Blob) -> Item {
             if *is_blocked {
                 attributes.push((IS_BLOCKED, AttributeValue::Bool(true)));
             }
+            let source = source.as_deref();
+            attributes.extend(source.map(|source| (SOURCE, text(source))));
         }
     }
     attributes.extend(blob.head());
@@ -199,6 +204,7 @@ fn read_here(item: &Item, content: Option<&[u8]>) -> Result<Step, StoreError> {
                 text: text.into_owned(),
                 is_error: fields.flag(IS_ERROR)?,
                 is_blocked: fields.optional(IS_BLOCKED, Fields::flag)?.unwrap_or(false),
+                source: fields.optional(SOURCE, Fields::text)?.map(str::to_owned),
             }
         }
         other => return Err(fields.corrupt(format!("its kind is {other:?}"))),
@@ -282,10 +288,12 @@ mod tests {
         if let StepKind::ToolCall {
             is_error,
             is_blocked,
+            source,
             ..
         } = &mut step.kind
         {
             (*is_error, *is_blocked) = (true, true);
+            *source = Some("api.example.com".to_owned());
         }
         assert_eq!(read_whole(&record(&step)).unwrap(), step);
     }

@@ -10,17 +10,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::{
-    Agent, AgentConfig, AgentName, ApiToken, AssistantContent, AssistantPart, CacheRules, CacheUse,
-    Caller, CapKind, Caps, Cost, Credential, Deadline, FailedAttempt, Failure, FailureCode, Grace,
-    Instructions, KeyId, KeyName, KeyTerms, Lease, Limits, Message, ModelAnswer, ModelChain,
-    ModelRef, ModelRequest, Origin, Output, Pepper, Prompt, Provider, RequestRate, RetryRules,
-    Scope, Spend, Step, StepKind, StopReason, Task, TaskId, TaskInput, TaskState, TenantId,
-    Timestamp, ToolCall, ToolRunner, ToolUse, TraceHeader, Usage, WorkerId,
+    Agent, AgentConfig, AgentName, AgentTool, ApiToken, AssistantContent, AssistantPart,
+    BuiltinTool, CacheRules, CacheUse, CallRules, Caller, CapKind, Caps, Cost, Credential,
+    Deadline, FailedAttempt, Failure, FailureCode, Grace, Instructions, KeyId, KeyName, KeyTerms,
+    Lease, Limits, Message, ModelAnswer, ModelChain, ModelRef, ModelRequest, Origin, Output,
+    Pepper, Prompt, Provider, RequestRate, RetryRules, Scope, Spend, Step, StepKind, StopReason,
+    Task, TaskId, TaskInput, TaskState, TenantId, Timestamp, ToolCall, ToolKind, ToolRunner,
+    ToolUse, TraceHeader, Usage, WorkerId,
 };
 use crate::ports::{SealedCredential, TaskMessage, TaskSummary};
 
 /// The moment at which samples begin: 18 November 2026.
 pub const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
+
+/// A tool with a rule that the first version does not know.
+pub fn limited_calculator() -> AgentTool {
+    AgentTool {
+        kind: ToolKind::Builtin(BuiltinTool::Calculator),
+        rules: CallRules::default().with_max_calls(3).unwrap_or_default(),
+    }
+}
 
 /// A trace that begins at this moment.
 pub fn trace_of(begun: Timestamp) -> TraceHeader {
@@ -71,7 +80,6 @@ pub fn agent_config(name: &str, instructions: &str) -> AgentConfig {
         instructions: Instructions::new(instructions.to_owned()).expect("valid instructions"),
         models: chain(),
         tools: Vec::new(),
-        builtin_tools: Vec::new(),
         output_schema: None,
         retry: RetryRules::default(),
         cache: None,
@@ -260,6 +268,7 @@ pub fn tool_step(task: TaskId, number: u32, by: ToolRunner, text: &str) -> Step 
         text: text.to_owned(),
         is_error: by == ToolRunner::Nobody,
         is_blocked: false,
+        source: None,
     };
     Step {
         kind,

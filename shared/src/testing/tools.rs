@@ -116,6 +116,7 @@ mod tests {
             tool: BuiltinTool::Calculator,
             arguments: json!({ "expression": number.to_string() }),
             idempotency_key: "key".to_owned(),
+            max_result_bytes: 1_024,
             deadline: Deadline::at(samples::after(60)),
         }
     }

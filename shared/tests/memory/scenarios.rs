@@ -95,7 +95,7 @@ impl World {
         let mut rules = rules.with_max_response_bytes(2_097_152).unwrap();
         rules.schemes = Schemes::HttpToo;
         let mut agent = samples::agent(&samples::tenant("acme"));
-        agent.config.builtin_tools = vec![BuiltinTool::HttpRequest(rules)];
+        agent.config.tools = vec![BuiltinTool::HttpRequest(rules).into()];
         AgentStore::create(&store, &agent).await.unwrap();
         let time = || Arc::new(clock.clone());
         let runner = Runner {

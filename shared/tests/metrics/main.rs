@@ -134,7 +134,7 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
     ];
     let world = World::with_model(ScriptedModel::new(script)).await;
     let world = world
-        .with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator])
+        .with_agent(|config| config.tools = vec![BuiltinTool::Calculator.into()])
         .await;
 
     check_completed(&world).await;
@@ -273,7 +273,7 @@ async fn check_begun_later() {
 async fn check_crowds() {
     let world = World::new()
         .await
-        .with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator])
+        .with_agent(|config| config.tools = vec![BuiltinTool::Calculator.into()])
         .await;
     for id in ["a", "b"] {
         let call = samples::tool_call(id, "calculator", r#"{"expression":"1+1"}"#);
@@ -325,7 +325,9 @@ async fn check_clients_wishes() {
     )
     .unwrap();
     let world = World::with_model(ScriptedModel::new([asks()])).await;
-    let world = world.with_agent(|config| config.tools = vec![tool]).await;
+    let world = world
+        .with_agent(|config| config.tools = vec![tool.into()])
+        .await;
     let asking = world.submit(CANARY).await.unwrap();
     world.run(asking.id()).await.unwrap();
     assert_eq!(counts()["TasksAwaitingInput"], 1);

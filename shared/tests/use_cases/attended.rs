@@ -115,7 +115,7 @@ async fn task_of_brief_steps() -> (World, TaskId, Runner) {
         world((0..480).map(|number| calling([calculate(&number.to_string(), "1+1")]))).await;
     let world = world
         .with_agent(|config| {
-            config.builtin_tools = vec![BuiltinTool::Calculator];
+            config.tools = vec![BuiltinTool::Calculator.into()];
             config.limits = config
                 .limits
                 .with_max_steps(1_000)

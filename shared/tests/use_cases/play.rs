@@ -167,8 +167,11 @@ impl Play {
         )
         .unwrap();
         let world = World::new().await.with_agent(|config| {
-            config.builtin_tools = vec![BuiltinTool::Calculator, BuiltinTool::CurrentTime];
-            config.tools = vec![ask];
+            config.tools = vec![
+                ask.into(),
+                BuiltinTool::Calculator.into(),
+                BuiltinTool::CurrentTime.into(),
+            ];
         });
         let world = Arc::new(world.await);
         let task = world.submit("hello").await.unwrap().id();

@@ -65,7 +65,7 @@ async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
     ];
     let world = World::with_model(ScriptedModel::new(script)).await;
     let world = world
-        .with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator])
+        .with_agent(|config| config.tools = vec![BuiltinTool::Calculator.into()])
         .await;
     world
         .tools
@@ -241,7 +241,7 @@ async fn no_value_shows_what_people_models_and_tools_say() {
     let world = World::with_model(ScriptedModel::new(script)).await;
     let world = world
         .with_agent(|config| {
-            config.builtin_tools = vec![BuiltinTool::Calculator];
+            config.tools = vec![BuiltinTool::Calculator.into()];
             config.instructions = Instructions::new(CANARY.to_owned()).unwrap();
         })
         .await;
@@ -319,7 +319,7 @@ async fn an_answer_is_logged_with_what_was_requested_and_one_that_is_cut_early_w
     };
     let world = World::with_model(ScriptedModel::new([Reply::Answer(cut)])).await;
     let world = world
-        .with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator])
+        .with_agent(|config| config.tools = vec![BuiltinTool::Calculator.into()])
         .await;
     let (heard, _guard) = hear();
     let task = world.submit("hello").await.unwrap();

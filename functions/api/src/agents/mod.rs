@@ -1,10 +1,10 @@
 //! `/v1/agents`.
 
 pub(crate) mod aliases;
-mod builtin_tools;
 mod patch;
 mod request;
 mod response;
+mod tools;
 pub(crate) mod versions;
 
 use axum::Json;
@@ -42,7 +42,10 @@ pub(crate) async fn create_agent(
     Body(request): Body<AgentRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     params.finish()?;
-    let agent = api.agents.create_agent(access, request.draft()?).await?;
+    let agent = api
+        .agents
+        .create_agent(access, request.draft(|_| true)?)
+        .await?;
     let location = format!("/v1/agents/{}", agent.newest.id);
     let headers = [(LOCATION, location), (ETAG, tag(&agent).into())];
     Ok((

@@ -1,5 +1,7 @@
 //! What a JSON merge patch makes of an agent.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use shared::app::AgentDraft;
 use shared::domain::AgentHead;
@@ -13,6 +15,9 @@ use crate::json::{merge, parse};
 use crate::problem::Problem;
 
 const ENABLED: &str = "enabled";
+
+/// The list of the platform's tools in bodies of earlier versions.
+const BUILTIN_TOOLS: &str = "builtin_tools";
 
 /// The members of a response that no body has.
 const READ_ONLY: [&str; 3] = ["id", "version", "created_at"];
@@ -113,8 +118,13 @@ pub(super) fn patched(agent: &AgentHead, patch: Value) -> Result<AgentDraft, Pro
         });
     }
     let mut merged = body_of(agent);
+    if patch.get(BUILTIN_TOOLS).is_some() {
+        in_two_lists(&mut merged);
+    }
+    let members = patch.as_object().into_iter().flatten();
+    let named: BTreeSet<String> = members.map(|(name, _)| name.clone()).collect();
     merge(&mut merged, patch);
-    parse::<AgentRequest>(merged.to_string().as_bytes())?.draft()
+    parse::<AgentRequest>(merged.to_string().as_bytes())?.draft(|member| named.contains(member))
 }
 
 /// A body that describes the agent as it is. Its models were admitted before, so models that are
@@ -129,4 +139,15 @@ fn body_of(agent: &AgentHead) -> Value {
         merge(model, json!({ "allow_unlisted": true }));
     }
     body
+}
+
+/// Puts the platform's tools into the list that a patch of an earlier version replaces.
+fn in_two_lists(body: &mut Value) {
+    let tools = body.get_mut("tools").and_then(Value::as_array_mut);
+    let is_builtin = |tool: &mut Value| tool.get("kind").is_some_and(|kind| kind == "builtin");
+    let builtin: Vec<Value> = tools
+        .into_iter()
+        .flat_map(|tools| tools.extract_if(.., is_builtin))
+        .collect();
+    merge(body, json!({ BUILTIN_TOOLS: builtin }));
 }

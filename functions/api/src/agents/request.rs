@@ -4,17 +4,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::app::AgentDraft;
 use shared::domain::chain::MAX_MODELS;
-use shared::domain::key_shapes::check_no_key;
-use shared::domain::transcript::MAX_TOOLS;
+use shared::domain::key_shapes::{check_no_key, check_no_key_within};
 use shared::domain::{
     AgentConfig, AgentName, ApiVersion, CacheRules, CacheTerms, Instructions, Invalid, JsonSchema,
     LimitBound, LimitChanges, Limits, ModelChain, ModelChoice, ModelRef, ModelSettings,
-    OutputLimitField, OutputSchema, ReasoningEffort, RetryRules, Switch, Thousandths,
-    ToolDefinition, ToolName, Transfer, Unlisted,
+    OutputLimitField, OutputSchema, ReasoningEffort, RetryRules, Switch, Thousandths, ToolKind,
+    ToolName, Transfer, Unlisted,
 };
 use utoipa::ToSchema;
 
-use super::builtin_tools::{BuiltinToolEntry, builtin_tools};
+use super::tools::{ToolEntry, tools};
 use crate::body::{Broken, Object, counted, named, required};
 use crate::json::whole;
 use crate::openapi::values;
@@ -36,12 +35,12 @@ pub(crate) struct AgentRequest {
     /// The model chain. A model after the first one is used while those before it are unavailable.
     #[schema(value_type = Vec<ModelEntry>, min_items = 1, max_items = 5)]
     models: Option<Vec<Object<ModelEntry>>>,
-    /// Tools that the client runs, 128 KiB together.
-    #[schema(value_type = Option<Vec<ToolEntry>>, max_items = 64)]
+    /// At most 64 of the client, with 128 KiB together.
+    #[schema(value_type = Option<Vec<ToolEntry>>, max_items = 67)]
     tools: Option<Vec<Object<ToolEntry>>>,
-    /// Tools that the platform runs.
-    #[schema(value_type = Option<Vec<BuiltinToolEntry>>, max_items = 8)]
-    builtin_tools: Option<Vec<Object<BuiltinToolEntry>>>,
+    /// The platform's tools, from clients of earlier versions.
+    #[schema(value_type = Option<Vec<values::BuiltinTool>>, max_items = 8, deprecated)]
+    builtin_tools: Option<Vec<Object<ToolEntry>>>,
     /// The JSON that answers must have.
     #[schema(value_type = Option<OutputSchemaEntry>)]
     output_schema: Option<Object<OutputSchemaEntry>>,
@@ -111,20 +110,6 @@ struct ModelEntry {
     allow_unlisted: Option<bool>,
 }
 
-/// A tool that the client runs.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = Tool)]
-pub(super) struct ToolEntry {
-    #[schema(value_type = values::ToolName)]
-    name: Option<String>,
-    /// What it does and when to use it, up to 16 KiB.
-    #[schema(max_length = 16_384)]
-    description: Option<String>,
-    #[schema(value_type = values::JsonSchema)]
-    input_schema: Option<Value>,
-}
-
 /// The JSON that an answer must have.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -176,18 +161,19 @@ fn example() -> Value {
             { "provider": "anthropic", "model": "claude-sonnet-5-5" },
             { "provider": "openai", "model": "gpt-6.1-terra", "reasoning_effort": "low" },
         ],
-        "tools": [{
-            "name": "look_up",
-            "description": "Looks a word up in the glossary.",
-            "input_schema": {
-                "type": "object",
-                "properties": { "word": { "type": "string" } },
-                "required": ["word"],
+        "tools": [
+            {
+                "kind": "client",
+                "name": "look_up",
+                "description": "Looks a word up in the glossary.",
+                "input_schema": {
+                    "type": "object",
+                    "properties": { "word": { "type": "string" } },
+                    "required": ["word"],
+                },
             },
-        }],
-        "builtin_tools": [
-            { "name": "current_time" },
-            { "name": "http_request", "hosts": ["api.example.com"] },
+            { "kind": "builtin", "name": "current_time" },
+            { "kind": "builtin", "name": "http_request", "hosts": ["api.example.com"] },
         ],
         "retry": { "max_attempts": 3, "max_seconds": 60, "outage": "wait" },
         "cache": { "mode": "on", "ttl_seconds": 3_600, "stale_seconds": 86_400 },
@@ -200,16 +186,21 @@ fn example() -> Value {
 }
 
 impl AgentRequest {
-    /// The agent, or every rule that the form breaks.
-    pub(super) fn draft(self) -> Result<AgentDraft, Problem> {
+    /// The agent, or every rule that the form breaks. If it breaks none, the members that `is_new`
+    /// names are searched for keys.
+    pub(super) fn draft(self, is_new: impl Fn(&str) -> bool) -> Result<AgentDraft, Problem> {
         let mut broken = Broken::default();
         let draft = self.read(&mut broken);
+        if let Some(draft) = &draft {
+            check_no_keys(&draft.config, is_new, &mut broken);
+        }
         broken.finish(draft)
     }
 
     /// The definition of an inline agent; notes every rule that the form breaks.
     pub(crate) fn definition(self, broken: &mut Broken) -> Option<AgentDraft> {
         let draft = self.read(broken)?;
+        check_no_keys(&draft.config, |_| true, broken);
         broken.keep(match draft.switch {
             Switch::Enabled => Ok(draft),
             Switch::Disabled => Err(Invalid::new("/enabled", "must not be false")),
@@ -219,15 +210,11 @@ impl AgentRequest {
     fn read(self, broken: &mut Broken) -> Option<AgentDraft> {
         let name = broken.keep(required("/name", self.name).and_then(AgentName::new));
         let instructions = broken.keep(Instructions::new(self.instructions.unwrap_or_default()));
-        if let Some(instructions) = &instructions {
-            broken.keep(check_no_key("/instructions", instructions.as_str()));
-        }
         let models = broken.keep(required("/models", self.models));
         let models = models.and_then(|entries| chain(entries, broken));
         let (models, unlisted) = models.unzip();
-        let tools = tools(self.tools.unwrap_or_default(), broken);
-        let others = tools.as_deref().unwrap_or_default();
-        let builtin_tools = builtin_tools(self.builtin_tools.unwrap_or_default(), others, broken);
+        let builtin_tools = self.builtin_tools.unwrap_or_default();
+        let tools = tools(self.tools.unwrap_or_default(), builtin_tools, broken);
         let output_schema = self
             .output_schema
             .map(|Object(entry)| broken.below("/output_schema", |b| entry.schema(b)));
@@ -251,14 +238,13 @@ impl AgentRequest {
             on_limit: self.on_limit,
         }
         .limits(broken);
-        match (name, instructions, models, tools, builtin_tools) {
-            (Some(name), Some(instructions), Some(models), Some(tools), Some(builtin_tools)) => {
+        match (name, instructions, models, tools) {
+            (Some(name), Some(instructions), Some(models), Some(tools)) => {
                 let config = AgentConfig {
                     name,
                     instructions,
                     models,
                     tools,
-                    builtin_tools,
                     output_schema: output_schema.flatten(),
                     retry,
                     cache,
@@ -272,6 +258,33 @@ impl AgentRequest {
             }
             _ => None,
         }
+    }
+}
+
+/// Notes each text of the agent that has a well-known key in it.
+fn check_no_keys(config: &AgentConfig, is_new: impl Fn(&str) -> bool, broken: &mut Broken) {
+    if is_new("instructions") {
+        broken.keep(check_no_key("/instructions", config.instructions.as_str()));
+    }
+    for (place, tool) in config.tools.iter().enumerate() {
+        if let ToolKind::Client(tool) = &tool.kind
+            && is_new("tools")
+        {
+            let place = format!("/tools/{place}");
+            let description = format!("{place}/description");
+            broken.keep(check_no_key(&description, &tool.description));
+            let schema = tool.input_schema.as_value();
+            broken.keep(check_no_key_within(
+                &format!("{place}/input_schema"),
+                schema,
+            ));
+        }
+    }
+    if let Some(output) = &config.output_schema
+        && is_new("output_schema")
+    {
+        let schema = output.schema.as_value();
+        broken.keep(check_no_key_within("/output_schema/schema", schema));
     }
 }
 
@@ -339,18 +352,6 @@ fn chain(
     Some((broken.keep(ModelChain::new(choices?))?, unlisted))
 }
 
-fn tools(entries: Vec<Object<ToolEntry>>, broken: &mut Broken) -> Option<Vec<ToolDefinition>> {
-    let entries = broken.keep(counted("/tools", entries, 0..=MAX_TOOLS))?;
-    let mut tools = Vec::new();
-    for (place, Object(entry)) in entries.into_iter().enumerate() {
-        tools.push(broken.below(&format!("/tools/{place}"), |broken| {
-            entry.definition(broken)
-        }));
-    }
-    let tools: Option<Vec<ToolDefinition>> = tools.into_iter().collect();
-    broken.keep(ToolDefinition::check_all(tools?))
-}
-
 impl ModelEntry {
     fn choice(self, broken: &mut Broken) -> Option<ModelChoice> {
         const ONE: Thousandths = Thousandths(1_000);
@@ -404,19 +405,6 @@ impl ModelEntry {
     }
 }
 
-impl ToolEntry {
-    fn definition(self, broken: &mut Broken) -> Option<ToolDefinition> {
-        let name = broken.keep(required("/name", self.name).and_then(ToolName::new));
-        let schema = schema("/input_schema", self.input_schema, broken);
-        let description = self.description.unwrap_or_default();
-        broken.keep(check_no_key("/description", &description));
-        let input_schema = schema?;
-        let text = input_schema.as_value().to_string();
-        broken.keep(check_no_key("/input_schema", &text));
-        broken.keep(ToolDefinition::new(name?, description, input_schema))
-    }
-}
-
 impl OutputSchemaEntry {
     fn schema(self, broken: &mut Broken) -> Option<OutputSchema> {
         let name = broken.keep(required("/name", self.name).and_then(ToolName::new));
@@ -428,7 +416,11 @@ impl OutputSchemaEntry {
     }
 }
 
-fn schema(field: &str, schema: Option<Value>, broken: &mut Broken) -> Option<JsonSchema> {
+pub(super) fn schema(
+    field: &str,
+    schema: Option<Value>,
+    broken: &mut Broken,
+) -> Option<JsonSchema> {
     let schema = broken.keep(required(field, schema))?;
     broken.below(field, |broken| broken.keep_all(JsonSchema::new(schema)))
 }

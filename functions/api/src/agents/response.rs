@@ -2,15 +2,14 @@
 
 use serde::Serialize;
 use shared::domain::{
-    Agent, AgentConfig, AgentHead, ApiVersion, BuiltinTool, CacheRules, ModelChoice, Outage,
-    OutputLimitField, OutputSchema, ReasoningEffort, RetryRules, Switch, Thousandths,
-    ToolDefinition, Transfer,
+    Agent, AgentConfig, AgentHead, AgentTool, ApiVersion, CacheRules, ModelChoice, Outage,
+    OutputLimitField, OutputSchema, ReasoningEffort, RetryRules, Switch, Thousandths, Transfer,
 };
 use shared::ports::{Page, UnreadableAgent};
 use utoipa::ToSchema;
 
-use super::builtin_tools::BuiltinToolEntry;
-use super::request::{OutputSchemaEntry, ToolEntry};
+use super::request::OutputSchemaEntry;
+use super::tools::ToolEntry;
 use crate::delivery::{LongText, LongTexts};
 use crate::limits::LimitsResponse;
 use crate::openapi::{long_texts, values};
@@ -33,9 +32,7 @@ pub(crate) struct VersionResponse {
     #[serde(flatten)]
     version: ListedVersionResponse,
     #[schema(value_type = Vec<ToolEntry>)]
-    tools: Vec<ToolDefinition>,
-    #[schema(value_type = Vec<BuiltinToolEntry>)]
-    builtin_tools: Vec<BuiltinTool>,
+    tools: Vec<AgentTool>,
     #[schema(value_type = Option<OutputSchemaEntry>)]
     output_schema: Option<OutputSchema>,
 }
@@ -143,16 +140,13 @@ impl From<&Agent> for VersionResponse {
     fn from(agent: &Agent) -> Self {
         let AgentConfig {
             tools,
-            builtin_tools,
             output_schema,
             ..
         } = &agent.config;
-        let (tools, builtin_tools, output_schema) =
-            (tools.clone(), builtin_tools.clone(), output_schema.clone());
+        let (tools, output_schema) = (tools.clone(), output_schema.clone());
         Self {
             version: agent.into(),
             tools,
-            builtin_tools,
             output_schema,
         }
     }

@@ -9,12 +9,16 @@
 use serde_json::{Map, Value, json};
 
 /// The variants of the choices. Generated clients name the types of variants by these titles.
-const TITLES: [(&str, [&str; 2]); 5] = [
-    ("BuiltinTool", ["PlainTool", "HttpRequestTool"]),
-    ("Cache", ["CacheOn", "CacheOff"]),
-    ("Step", ["ModelCallStep", "ToolCallStep"]),
-    ("Submitted", ["AcceptedSubmission", "RefusedSubmission"]),
-    ("ToolResult", ["ResultOfCall", "ResultOfStep"]),
+const TITLES: [(&str, &[&str]); 6] = [
+    (
+        "BuiltinTool",
+        &["PlainBuiltinTool", "HttpRequestBuiltinTool"],
+    ),
+    ("Tool", &["ClientTool", "PlainTool", "HttpRequestTool"]),
+    ("Cache", &["CacheOn", "CacheOff"]),
+    ("Step", &["ModelCallStep", "ToolCallStep"]),
+    ("Submitted", &["AcceptedSubmission", "RefusedSubmission"]),
+    ("ToolResult", &["ResultOfCall", "ResultOfStep"]),
 ];
 
 /// The schemas of submissions.
@@ -36,9 +40,13 @@ pub(super) fn add(schemas: &mut Map<String, Value>) {
         let variants = json!({ "anyOf": [naming_call(result), naming_step(result)] });
         schemas.insert("ToolResult".to_owned(), variants);
     }
-    if let Some(tool) = schemas.get("BuiltinTool") {
-        let variants = json!({ "oneOf": [without_settings(tool), with_hosts(tool)] });
-        schemas.insert("BuiltinTool".to_owned(), variants);
+    if let Some(tool) = schemas.get("Tool") {
+        let variants =
+            json!({ "oneOf": [of_client(tool), without_settings(tool), with_hosts(tool)] });
+        let builtin = [without_settings(tool), with_hosts(tool)].map(of_builtin_list);
+        let builtin = json!({ "oneOf": builtin });
+        schemas.insert("Tool".to_owned(), variants);
+        schemas.insert("BuiltinTool".to_owned(), builtin);
     }
     for (name, titles) in TITLES {
         for (variant, title) in variants_of(schemas, name).zip(titles) {
@@ -107,27 +115,63 @@ fn naming_step(result: &Value) -> Value {
     named
 }
 
-/// A built-in tool that has no settings.
+/// A tool of the client's.
+fn of_client(tool: &Value) -> Value {
+    let mut client = having(tool, &["description", "input_schema"]);
+    client["properties"]["kind"] = json!({ "type": ["string", "null"], "enum": ["client", null] });
+    client["properties"]["input_schema"] = json!({ "$ref": "#/components/schemas/JsonSchema" });
+    client["required"] = json!(["name", "input_schema"]);
+    client
+}
+
+/// A tool of the platform's that has no settings of its own.
 fn without_settings(tool: &Value) -> Value {
-    let mut plain = tool.clone();
-    for (name, property) in plain["properties"].as_object_mut().into_iter().flatten() {
-        *property = match name.as_str() {
-            "name" => json!({ "type": "string", "enum": ["current_time", "calculator"] }),
-            _ => json!({ "type": "null" }),
-        };
-    }
+    let mut plain = having(tool, &["max_result_bytes"]);
+    plain["properties"]["kind"] = json!({ "type": "string", "enum": ["builtin"] });
+    plain["properties"]["name"] =
+        json!({ "type": "string", "enum": ["current_time", "calculator"] });
+    plain["required"] = json!(["kind", "name"]);
     plain
 }
 
 /// The tool `http_request`, whose hosts are required.
 fn with_hosts(tool: &Value) -> Value {
-    let mut http = tool.clone();
+    let lists = ["hosts", "methods", "paths", "credentials"];
+    let others = [
+        "allow_http",
+        "max_response_bytes",
+        "max_result_bytes",
+        "timeout_seconds",
+    ];
+    let mut http = having(tool, &[lists.as_slice(), &others].concat());
     let properties = &mut http["properties"];
+    properties["kind"] = json!({ "type": "string", "enum": ["builtin"] });
     properties["name"] = json!({ "type": "string", "enum": ["http_request"] });
     properties["hosts"]["type"] = json!("array");
-    for name in ["hosts", "methods"] {
+    for name in lists {
         properties[name]["uniqueItems"] = json!(true);
     }
-    http["required"] = json!(["name", "hosts"]);
+    http["required"] = json!(["kind", "name", "hosts"]);
     http
+}
+
+/// The same tool in the list where no tool needs a kind.
+fn of_builtin_list(mut tool: Value) -> Value {
+    tool["properties"]["kind"] = json!({ "type": ["string", "null"], "enum": ["builtin", null] });
+    if let Some(required) = tool["required"].as_array_mut() {
+        required.retain(|name| name != "kind");
+    }
+    tool
+}
+
+/// The tool with these members, and those that every tool has. All others must be null.
+fn having(tool: &Value, members: &[&str]) -> Value {
+    const OF_ALL: [&str; 3] = ["kind", "name", "max_calls"];
+    let mut kind = tool.clone();
+    for (name, property) in kind["properties"].as_object_mut().into_iter().flatten() {
+        if !members.contains(&name.as_str()) && !OF_ALL.contains(&name.as_str()) {
+            *property = json!({ "type": "null" });
+        }
+    }
+    kind
 }

@@ -103,7 +103,7 @@ values! {
     /// The name of a host, or `*.` and a name for all names below it. No IP address.
     HostPattern: text(HOST).max_length(Some(255));
     /// The beginning of a path: whole segments, nothing percent-encoded.
-    PathPrefix: text(r"^/[A-Za-z0-9/\-._~!$&'()*+,;=:@]*$").max_length(Some(512));
+    PathPrefix: text(r"^/$|^(/\.*[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)+/?$").max_length(Some(512));
     /// The name of a credential of the tenant.
     CredentialName: text("^[a-z0-9-]{1,64}$");
     /// Whether answers are cached.
@@ -136,8 +136,10 @@ values! {
     ToolRunner: one_of::<domain::ToolRunner>();
     /// Where an answer comes from.
     Origin: names(&["provider", "cache", "stale", "single_flight"]);
-    /// The name of a built-in tool.
-    BuiltinToolName: names(&["current_time", "calculator", "http_request"]);
+    /// A tool of the platform's, in a list of earlier versions.
+    BuiltinTool: ObjectBuilder::new();
+    /// Who has a tool.
+    ToolKind: names(&["client", "builtin"]);
     /// A method of HTTP.
     HttpMethod: one_of::<domain::HttpMethod>();
     /// A number of tokens, by class. Cached and reasoning tokens are parts of the first two.

@@ -49,7 +49,7 @@ pub(crate) struct StepResponse {
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum KindResponse {
     ModelCall(Box<ModelCallResponse>),
-    ToolCall(ToolCallResponse),
+    ToolCall(Box<ToolCallResponse>),
 }
 
 #[derive(Serialize, ToSchema)]
@@ -110,6 +110,9 @@ struct ToolCallResponse {
     is_error: bool,
     /// Whether the rules of the tool forbade the call.
     is_blocked: bool,
+    /// The host that sent the result. Models get it as data of that host.
+    #[schema(max_length = 253)]
+    source: Option<String>,
 }
 
 impl StepResponse {
@@ -129,7 +132,8 @@ impl StepResponse {
                     text,
                     is_error,
                     is_blocked,
-                } => KindResponse::ToolCall(ToolCallResponse {
+                    source,
+                } => KindResponse::ToolCall(Box::new(ToolCallResponse {
                     call_id: LongText::new("call_id", call.id.as_str()),
                     name: LongText::new("name", call.name.as_str()),
                     arguments: LongText::new("arguments", call.arguments.as_str()),
@@ -142,7 +146,8 @@ impl StepResponse {
                     },
                     is_error: *is_error,
                     is_blocked: *is_blocked,
-                }),
+                    source: source.clone(),
+                })),
             },
         }
     }

@@ -94,19 +94,20 @@ impl Work<'_> {
             let message = if self.conversation.is_full() {
                 "the model kept calling tools when the conversation could take no more results"
             } else {
-                "the model kept calling tools that it doesn't have, or with arguments that they don't take; its steps show each call"
+                "the model kept calling tools that it doesn't have, with arguments that they don't take, or more often than they may be called; its steps show each call"
             };
             return Err(Exit::Failed(Failure::of_its_own(
                 FailureCode::BadToolCalls,
                 message,
             )));
         }
-        let context = ToolContext {
+        let mut context = ToolContext {
             task: self.held.task.id(),
             base: self.held.task.progress().base,
             deadline: self.held.step_deadline(),
             wraps_up: self.held.wraps_up(),
             is_full: self.conversation.is_full(),
+            made: self.conversation.made_calls(),
         };
         let (mut planned, mut for_client) = (Vec::new(), Vec::new());
         for call in calls {

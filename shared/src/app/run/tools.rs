@@ -1,12 +1,14 @@
 //! The calls of tools that a model made: who answers each of them, and the answers of the platform.
 
+use std::collections::BTreeMap;
+
 use tracing::Instrument;
 
 use super::runner::Runner;
 use super::step_log::{count_tool, execute_tool};
 use crate::domain::{
-    Agent, BuiltinTool, Deadline, JsonSchema, PendingCall, Step, StepKind, TaskId, Timestamp,
-    ToolCall, ToolDefinition, ToolRunner, check_arguments, whole_millis,
+    Agent, AgentTool, Deadline, MAX_TOOL_TEXT_BYTES, PendingCall, Step, StepKind, TaskId,
+    Timestamp, ToolCall, ToolDefinition, ToolKind, ToolRunner, check_arguments, whole_millis,
 };
 use crate::ports::{StoreError, ToolOutput, ToolRequest};
 use crate::runtime::computed;
@@ -87,11 +89,13 @@ pub(super) struct ToolContext {
     pub(super) wraps_up: bool,
     /// Whether the conversation takes no more results.
     pub(super) is_full: bool,
+    /// How many calls of each tool were made or are planned, by its name.
+    pub(super) made: BTreeMap<String, usize>,
 }
 
 impl ToolContext {
     /// Decides who answers the call, after its arguments were checked.
-    pub(super) fn plan(&self, agent: &Agent, call: PendingCall) -> Plan {
+    pub(super) fn plan(&mut self, agent: &Agent, call: PendingCall) -> Plan {
         if self.wraps_up {
             let why = "not run: the time for this task is nearly over";
             return Plan::reject(call, "wraps_up", why);
@@ -102,34 +106,40 @@ impl ToolContext {
         let ToolCall {
             name, arguments, ..
         } = &call.call;
-        let config = &agent.config;
-        let builtin = config.builtin_tools.iter().find(|tool| tool.name() == name);
-        let client = config.tools.iter().find(|tool| tool.name.as_str() == name);
-        let check =
-            |schema: &JsonSchema| computed(arguments.len(), || check_arguments(schema, arguments));
-        match (builtin, client) {
-            (Some(tool), _) => match check(&tool.definition().input_schema) {
-                Ok(arguments) => {
-                    let request = ToolRequest {
-                        tenant: agent.tenant.clone(),
-                        tool: tool.clone(),
-                        arguments,
-                        idempotency_key: self.idempotency_key(call.number),
-                        deadline: self.deadline,
-                    };
-                    let action = Action::Run(Box::new(request));
-                    Plan::Platform(PlannedCall { call, action })
-                }
-                Err(why) => Plan::reject(call, "arguments", why),
-            },
-            (None, Some(tool)) => match check(&tool.input_schema) {
-                Ok(_) => Plan::Client(call),
-                Err(why) => Plan::reject(call, "arguments", why),
-            },
-            (None, None) => {
-                let names: Vec<String> = definitions(agent).map(|tool| tool.name.into()).collect();
-                let why = format!("there is no such tool; there are: {}", names.join(", "));
-                Plan::reject(call, "unknown_tool", why)
+        let tools = &agent.config.tools;
+        let Some(tool) = tools.iter().find(|tool| tool.name() == name) else {
+            let names: Vec<&str> = tools.iter().map(AgentTool::name).collect();
+            let why = format!("there is no such tool; there are: {}", names.join(", "));
+            return Plan::reject(call, "unknown_tool", why);
+        };
+        if let Some(most) = tool.rules.max_calls()
+            && self
+                .made
+                .get(name)
+                .is_some_and(|made| *made >= most as usize)
+        {
+            let why = format!("not run: {name} may be called {most} times, and was");
+            return Plan::reject(call, "max_calls", why);
+        }
+        let schema = &tool.definition().input_schema;
+        let arguments = match computed(arguments.len(), || check_arguments(schema, arguments)) {
+            Ok(arguments) => arguments,
+            Err(why) => return Plan::reject(call, "arguments", why),
+        };
+        *self.made.entry(name.clone()).or_default() += 1;
+        match &tool.kind {
+            ToolKind::Client(_) => Plan::Client(call),
+            ToolKind::Builtin(builtin) => {
+                let request = ToolRequest {
+                    tenant: agent.tenant.clone(),
+                    tool: builtin.clone(),
+                    arguments,
+                    idempotency_key: self.idempotency_key(call.number),
+                    max_result_bytes: tool.rules.result_bytes(),
+                    deadline: self.deadline,
+                };
+                let action = Action::Run(Box::new(request));
+                Plan::Platform(PlannedCall { call, action })
             }
         }
     }
@@ -146,12 +156,8 @@ impl ToolContext {
 
 /// All tools of an agent, as its models see them.
 pub(super) fn definitions(agent: &Agent) -> impl Iterator<Item = ToolDefinition> {
-    let builtin = agent
-        .config
-        .builtin_tools
-        .iter()
-        .map(BuiltinTool::definition);
-    agent.config.tools.iter().cloned().chain(builtin)
+    let tools = agent.config.tools.iter();
+    tools.map(|tool| tool.definition().into_owned())
 }
 
 /// The lease under which a step is done.
@@ -196,8 +202,17 @@ impl Runner {
         let PlannedCall { call, action } = planned;
         let answering = async {
             match action {
-                Action::Run(request) => (ToolRunner::Platform, self.tools.run(&request).await),
-                Action::Reject { why, .. } => (ToolRunner::Nobody, ToolOutput::error(why)),
+                Action::Run(request) => {
+                    let output = self.tools.run(&request).await;
+                    (
+                        ToolRunner::Platform,
+                        output.bounded(request.max_result_bytes),
+                    )
+                }
+                Action::Reject { why, .. } => {
+                    let output = ToolOutput::error(why).bounded(MAX_TOOL_TEXT_BYTES);
+                    (ToolRunner::Nobody, output)
+                }
             }
         };
         let (by, output) = answering.instrument(span.clone()).await;
@@ -205,7 +220,8 @@ impl Runner {
             text,
             is_error,
             is_blocked,
-        } = output.bounded();
+            source,
+        } = output;
         let finished_at = self.clock.now();
         span.record("is_error", is_error);
         drop(span);
@@ -228,6 +244,7 @@ impl Runner {
             text,
             is_error,
             is_blocked,
+            source,
         };
         let step = origin.step(call.number, kind, (started_at, finished_at));
         let appended = self.journal.append(&step).await;

@@ -64,6 +64,14 @@ fn authorization() -> String {
 pub(super) fn read(secret: &str) -> Result<(Binding, Grant), &'static str> {
     let mut members: Map<String, Value> =
         serde_json::from_str(secret).map_err(|_| "its secret is not a JSON object")?;
+    // An empty list could be meant as none, or as all.
+    let is_empty = |list: &Value| list.is_null() || list.as_array().is_some_and(Vec::is_empty);
+    if OF_BINDING
+        .iter()
+        .any(|name| members.get(*name).is_some_and(is_empty))
+    {
+        return Err("its hosts, methods or paths are empty; leave methods and paths out for all");
+    }
     let of_binding = OF_BINDING
         .into_iter()
         .filter_map(|name| members.shift_remove_entry(name));
@@ -181,7 +189,10 @@ fn default_format(header: &HeaderName) -> &'static str {
 
 /// Only requests to the host of this URL are allowed, over HTTPS.
 fn token_host(url: &str) -> Option<HttpRules> {
-    let url = Url::parse(url).ok().filter(|url| url.scheme() == "https")?;
+    let is_plain = |url: &Url| {
+        url.scheme() == "https" && url.username().is_empty() && url.password().is_none()
+    };
+    let url = Url::parse(url).ok().filter(is_plain)?;
     let host = HostPattern::new(url.domain()?).ok()?;
     let rules = HttpRules::new(vec![host]).ok()?;
     rules.with_methods(vec![HttpMethod::Post]).ok()

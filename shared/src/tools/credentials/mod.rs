@@ -13,6 +13,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
@@ -20,7 +21,7 @@ use crate::domain::tool_rules::covered;
 use crate::domain::{CredentialName, HostPattern, HttpMethod, HttpRules, PathPrefix, TenantId};
 use crate::ports::{SecretError, Secrets};
 
-pub(super) use scrub::Scrub;
+pub(super) use scrub::{Scrub, percent_encoded};
 pub(super) use tokens::{TokenFailure, TokenRequest, Tokens};
 
 /// Where the credentials of all tenants are. By default, there are none.
@@ -44,19 +45,19 @@ impl Credentials {
         tenant: &TenantId,
         rules: &HttpRules,
     ) -> Result<Vec<Credential>, CredentialError> {
-        let mut credentials = Vec::new();
-        for name in rules.credentials() {
+        let read = rules.credentials().iter().map(async |name| {
             let fail = |problem| CredentialError {
                 name: name.clone(),
                 problem,
             };
             let credential = self.credential(tenant, name).await.map_err(fail)?;
-            if !credential.is_for_one_of(rules) {
-                return Err(fail(Problem::OtherHosts));
+            if credential.is_for_one_of(rules) {
+                Ok(credential)
+            } else {
+                Err(fail(Problem::OtherHosts))
             }
-            credentials.push(credential);
-        }
-        Ok(credentials)
+        });
+        try_join_all(read).await
     }
 
     async fn credential(
@@ -149,10 +150,10 @@ impl Credential {
     }
 }
 
-/// A credential can't be used. The text is for the model: it has the credential's name, and nothing
+/// A credential can't be used. The text is a part of one for the model: it has the credential's name, and nothing
 /// of its secret.
 #[derive(Debug, thiserror::Error)]
-#[error("the request was not made: the credential {} {problem}", .name.as_str())]
+#[error("the credential {} {problem}", .name.as_str())]
 pub(super) struct CredentialError {
     pub(super) name: CredentialName,
     #[source]
@@ -182,7 +183,7 @@ pub(super) enum Problem {
     Ambiguous,
     /// The authorization server gave no access token.
     #[error("has no access token: {0}")]
-    Token(#[from] TokenFailure),
+    Token(TokenFailure),
 }
 
 impl Problem {
@@ -197,6 +198,12 @@ impl Problem {
             Self::Ambiguous => "ambiguous",
             Self::Token(_) => "token",
         }
+    }
+}
+
+impl From<TokenFailure> for Problem {
+    fn from(failure: TokenFailure) -> Self {
+        Self::Token(failure)
     }
 }
 

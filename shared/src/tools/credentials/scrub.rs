@@ -17,7 +17,7 @@ pub(in crate::tools) struct Scrub {
 
 impl Scrub {
     /// Removes these texts: as they are, in base64 (RFC 4648, both alphabets), percent-encoded, and
-    /// as JSON escapes them.
+    /// as writers of JSON and HTML escape them.
     pub(in crate::tools) fn of<const N: usize>(secrets: [&str; N]) -> Self {
         let mut scrub = Self::default();
         scrub.extend(secrets.iter().flat_map(|secret| forms(secret)));
@@ -80,10 +80,14 @@ impl Scrub {
         clean
     }
 
-    /// Whether one of the credentials is in the bytes.
+    /// Whether one of the credentials is in the bytes, in letters of any case: a URL's host has no
+    /// other.
     pub(in crate::tools) fn is_in(&self, bytes: &[u8]) -> bool {
-        let mut forms = self.forms.iter();
-        forms.any(|form| bytes.windows(form.len()).any(|window| window == form))
+        let is_here = |form: &Vec<u8>| {
+            let mut windows = bytes.windows(form.len());
+            windows.any(|window| window.eq_ignore_ascii_case(form))
+        };
+        self.forms.iter().any(is_here)
     }
 }
 
@@ -96,17 +100,13 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
         .strip_prefix('"')
         .and_then(|json| json.strip_suffix('"'));
     let json = json.unwrap_or_default();
-    // What the JSON writers of PHP and of Gson escape beyond that.
-    let slashes = json.replace('/', "\\/");
-    let html = [
-        ('=', "\\u003d"),
-        ('&', "\\u0026"),
-        ('<', "\\u003c"),
-        ('>', "\\u003e"),
-        ('\'', "\\u0027"),
-    ]
-    .into_iter()
-    .fold(json.to_owned(), |text, (from, to)| text.replace(from, to));
+    let escaped = ESCAPES.map(|escapes| {
+        let escape = |character: char| {
+            let found = escapes.iter().find(|(from, _)| *from == character);
+            found.map_or_else(|| character.to_string(), |(_, to)| (*to).to_owned())
+        };
+        secret.chars().map(escape).collect::<String>()
+    });
     let forms = [
         secret.to_owned(),
         unpadded.to_owned(),
@@ -114,11 +114,60 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
         lower_escapes(&percent),
         percent,
         json.to_owned(),
-        slashes,
-        html,
     ];
-    forms.map(String::into_bytes).into()
+    forms
+        .into_iter()
+        .chain(escaped)
+        .map(String::into_bytes)
+        .collect()
 }
+
+/// What writers of JSON and HTML escape beyond what JSON asks for: PHP; Gson; Go and Rails; .NET; and
+/// the two usual forms of HTML.
+const ESCAPES: [&[(char, &str)]; 6] = [
+    &[('/', "\\/"), ('"', "\\\""), ('\\', "\\\\")],
+    &[
+        ('=', "\\u003d"),
+        ('&', "\\u0026"),
+        ('<', "\\u003c"),
+        ('>', "\\u003e"),
+        ('\'', "\\u0027"),
+        ('"', "\\\""),
+        ('\\', "\\\\"),
+    ],
+    &[
+        ('&', "\\u0026"),
+        ('<', "\\u003c"),
+        ('>', "\\u003e"),
+        ('"', "\\\""),
+        ('\\', "\\\\"),
+    ],
+    &[
+        ('+', "\\u002B"),
+        ('&', "\\u0026"),
+        ('<', "\\u003C"),
+        ('>', "\\u003E"),
+        ('\'', "\\u0027"),
+        ('"', "\\u0022"),
+        ('`', "\\u0060"),
+        ('\\', "\\\\"),
+    ],
+    &[
+        ('&', "&amp;"),
+        ('<', "&lt;"),
+        ('>', "&gt;"),
+        ('"', "&quot;"),
+        ('\'', "&#39;"),
+    ],
+    &[
+        ('&', "&amp;"),
+        ('<', "&lt;"),
+        ('>', "&gt;"),
+        ('"', "&#34;"),
+        ('\'', "&#x27;"),
+        ('/', "&#x2F;"),
+    ],
+];
 
 /// The text in base64, padded.
 pub(super) fn base64(text: &str) -> String {
@@ -126,7 +175,7 @@ pub(super) fn base64(text: &str) -> String {
 }
 
 /// The text with every byte encoded that is not unreserved (RFC 3986, 2.3).
-pub(super) fn percent_encoded(text: &str) -> String {
+pub(in crate::tools) fn percent_encoded(text: &str) -> String {
     let encode = |byte: u8| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             char::from(byte).to_string()
@@ -168,6 +217,10 @@ mod tests {
             "gh/p+T0ken=&\\\"x\\\"".to_owned(),
             "gh\\/p+T0ken=&\\\"x\\\"".to_owned(),
             "gh/p+T0ken\\u003d\\u0026\\\"x\\\"".to_owned(),
+            "gh/p+T0ken=\\u0026\\\"x\\\"".to_owned(),
+            "gh/p\\u002BT0ken=\\u0026\\u0022x\\u0022".to_owned(),
+            "gh/p+T0ken=&amp;&quot;x&quot;".to_owned(),
+            "gh&#x2F;p+T0ken=&amp;&#34;x&#34;".to_owned(),
         ] {
             assert_eq!(
                 clean(&format!("a {form} b {form}")),
@@ -198,6 +251,6 @@ mod tests {
             scrub.clean("Bearer token-123!".into(), 99),
             b"[credential]!"
         );
-        assert!(scrub.is_in(b"x token-123") && !scrub.is_in(b"x token-12"));
+        assert!(scrub.is_in(b"x TOKEN-123") && !scrub.is_in(b"x token-12"));
     }
 }

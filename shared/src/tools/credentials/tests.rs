@@ -45,6 +45,9 @@ fn a_malformed_secret_is_refused_without_its_text() {
         json!({ "value": "canary-key", "hosts": ["*.example.com"] }),
         json!({ "value": "canary-key", "hosts": ["127.0.0.1"] }),
         json!({ "value": "canary-key", "hosts": ["api.example.com"], "methods": ["canary"] }),
+        json!({ "value": "canary-key", "hosts": ["api.example.com"], "methods": [] }),
+        json!({ "value": "canary-key", "hosts": ["api.example.com"], "methods": null }),
+        json!({ "value": "canary-key", "hosts": ["api.example.com"], "paths": [] }),
         json!({ "value": "canary-key", "hosts": ["api.example.com"], "paths": ["canary"] }),
     ];
     let others = [
@@ -66,6 +69,10 @@ fn a_malformed_secret_is_refused_without_its_text() {
         json!({ "kind": "basic", "user": "a:b", "password": "canary-key" }),
         json!({ "kind": "basic", "user": "a", "password": "short" }),
         json!({ "kind": "oauth2_client_credentials", "client_id": "c", "client_secret": "canary-key" }),
+        json!({
+            "kind": "oauth2_client_credentials", "token_url": "https://a:b@login.example.com/token", "client_id": "c",
+            "client_secret": "canary-key",
+        }),
         json!({
             "kind": "oauth2_client_credentials", "token_url": "http://login.example.com/token", "client_id": "c",
             "client_secret": "canary-key",

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 
 use super::form::MIN_VALUE_BYTES;
 use super::scrub::{Scrub, base64, percent_encoded};
-use crate::domain::{HttpRules, Timestamp};
+use crate::domain::{Causes, HttpRules, Timestamp};
 use crate::ports::Secret;
 
 /// The most credentials whose tokens are kept.
@@ -27,6 +27,15 @@ const RENEW_BEFORE: Duration = Duration::from_mins(1);
 
 /// How long a token lives whose server does not say it.
 const DEFAULT_LIFE: Duration = Duration::from_mins(5);
+
+/// How long a server may take, so that a call that waits for it can still say so.
+const MAX_TIME: Duration = Duration::from_secs(10);
+
+/// How long after a failure the same request is not sent again.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// The most bytes of a token.
+const MAX_TOKEN_BYTES: usize = 16 * 1_024;
 
 /// The most bytes of a server's answer that are read.
 const MAX_ANSWER_BYTES: usize = 64 * 1_024;
@@ -61,6 +70,12 @@ pub(in crate::tools) enum TokenFailure {
     /// The server can't be reached, or its answer breaks off.
     #[error("its authorization server could not be reached")]
     Unreachable(#[source] reqwest::Error),
+    /// The server is too slow.
+    #[error("its authorization server did not answer within 10 s")]
+    Late,
+    /// The same request failed a moment ago, with this text.
+    #[error("{0}")]
+    Before(String),
     /// The server says no.
     #[error("its authorization server answered {status} {error}")]
     Refused {
@@ -81,11 +96,28 @@ struct Token {
     value: HeaderValue,
     scrub: Scrub,
     renew_at: Timestamp,
+    ends_at: Timestamp,
+}
+
+/// A request that got no token.
+struct Failed {
+    asked: Asked,
+    /// What went wrong.
+    text: String,
+    /// The same request is sent again only after this.
+    until: Timestamp,
+}
+
+/// What is known of one credential.
+#[derive(Default)]
+struct Entry {
+    token: Option<Token>,
+    failed: Option<Failed>,
 }
 
 /// The tokens of this process.
 #[derive(Default)]
-pub(in crate::tools) struct Tokens(StdMutex<HashMap<String, Arc<Mutex<Option<Token>>>>>);
+pub(in crate::tools) struct Tokens(StdMutex<HashMap<String, Arc<Mutex<Entry>>>>);
 
 #[derive(Deserialize)]
 struct Answer {
@@ -108,29 +140,72 @@ impl Tokens {
         let entry = self.entry(id);
         let mut entry = entry.lock().await;
         let asked = request.asked();
-        let known = entry
+        entry.token = entry
+            .token
             .take()
-            .filter(|token| token.asked == asked && now < token.renew_at);
-        let token = match known {
-            Some(token) => token,
-            None => request.ask(client, url, now).await?,
+            .filter(|token| token.asked == asked && now < token.ends_at);
+        let fresh = entry.token.as_ref().filter(|token| now < token.renew_at);
+        if let Some(token) = fresh {
+            return Ok((token.value.clone(), token.scrub.clone()));
+        }
+        let failed = entry.failed.as_ref();
+        let failed = failed.filter(|failed| failed.asked == asked && now < failed.until);
+        let failure = if let Some(failed) = failed {
+            TokenFailure::Before(failed.text.clone())
+        } else {
+            // A call whose time is over leaves this behind.
+            let late = now.plus(MAX_TIME + ASK_AGAIN);
+            entry.failed = Some(Failed::new(asked.clone(), &TokenFailure::Late, late));
+            match request.ask_in_time(client, url, now).await {
+                Ok(token) => {
+                    entry.failed = None;
+                    let token = entry.token.insert(token);
+                    return Ok((token.value.clone(), token.scrub.clone()));
+                }
+                Err(TokenFailure::Late) => TokenFailure::Late,
+                Err(failure) => {
+                    let until = now.plus(ASK_AGAIN);
+                    entry.failed = Some(Failed::new(asked, &failure, until));
+                    failure
+                }
+            }
         };
-        let token = entry.insert(token);
-        Ok((token.value.clone(), token.scrub.clone()))
+        match &entry.token {
+            // It still works while the server that would renew it does not.
+            Some(token) => {
+                tracing::warn!(error = %Causes(&failure), "access token not renewed");
+                Ok((token.value.clone(), token.scrub.clone()))
+            }
+            None => Err(failure),
+        }
     }
 
-    /// Forgets the token of this credential: its host no longer accepts it.
-    pub(in crate::tools) fn forget(&self, id: &str) {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.remove(id);
+    /// Forgets this token of the credential, and no later one: its host no longer accepts it.
+    pub(in crate::tools) fn forget(&self, id: &str, refused: &HeaderValue) {
+        let entry = self.entry(id);
+        // Whoever holds the lock is asking for another one.
+        if let Ok(mut entry) = entry.try_lock() {
+            entry.token = entry.token.take().filter(|token| token.value != *refused);
+        }
     }
 
-    fn entry(&self, id: &str) -> Arc<Mutex<Option<Token>>> {
+    fn entry(&self, id: &str) -> Arc<Mutex<Entry>> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= MAX_ENTRIES && !entries.contains_key(id) {
-            entries.clear();
+            // What is in use stays.
+            entries.retain(|_, entry| Arc::strong_count(entry) > 1);
         }
         Arc::clone(entries.entry(id.to_owned()).or_default())
+    }
+}
+
+impl Failed {
+    fn new(asked: Asked, failure: &TokenFailure, until: Timestamp) -> Self {
+        Self {
+            asked,
+            text: failure.to_string(),
+            until,
+        }
     }
 }
 
@@ -144,6 +219,16 @@ impl TokenRequest {
             optional(&self.scope),
             optional(&self.audience),
         ]
+    }
+
+    async fn ask_in_time(
+        &self,
+        client: &Client,
+        url: Url,
+        now: Timestamp,
+    ) -> Result<Token, TokenFailure> {
+        let asking = tokio::time::timeout(MAX_TIME, self.ask(client, url, now));
+        asking.await.unwrap_or(Err(TokenFailure::Late))
     }
 
     async fn ask(&self, client: &Client, url: Url, now: Timestamp) -> Result<Token, TokenFailure> {
@@ -202,14 +287,19 @@ impl TokenRequest {
         if !token_type.eq_ignore_ascii_case("bearer") {
             return Err(TokenFailure::Unusable("its token_type is not Bearer"));
         }
-        if access_token.len() < MIN_VALUE_BYTES {
-            return Err(TokenFailure::Unusable("its access_token is too short"));
+        let is_visible = access_token.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_visible || !(MIN_VALUE_BYTES..=MAX_TOKEN_BYTES).contains(&access_token.len()) {
+            return Err(TokenFailure::Unusable(
+                "its access_token must have 8 to 16384 visible ASCII characters",
+            ));
         }
         let life = life(expires_in.as_ref())?;
+        let text = format!("Bearer {access_token}");
         Ok(Token {
             asked: self.asked(),
-            value: sensitive(&format!("Bearer {access_token}"))?,
-            scrub: Scrub::of([access_token.as_str(), self.client_secret.expose()]),
+            value: sensitive(&text)?,
+            scrub: Scrub::of([access_token.as_str(), &text, self.client_secret.expose()]),
+            ends_at: now.plus(life),
             renew_at: now.plus(life.saturating_sub(RENEW_BEFORE.min(life / 2))),
         })
     }
@@ -247,4 +337,30 @@ fn known_error(body: &[u8]) -> &'static str {
         .and_then(|error| error.get("error")?.as_str());
     let known = KNOWN_ERRORS.into_iter().find(|known| Some(*known) == named);
     known.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(value: &'static str) -> Token {
+        Token {
+            asked: Asked::default(),
+            value: HeaderValue::from_static(value),
+            scrub: Scrub::default(),
+            renew_at: Timestamp::from_millis(1),
+            ends_at: Timestamp::from_millis(1),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_late_refusal_of_an_earlier_token_leaves_the_later_one() {
+        let tokens = Tokens::default();
+        let entry = tokens.entry("id");
+        entry.lock().await.token = Some(token("later"));
+        tokens.forget("id", &HeaderValue::from_static("earlier"));
+        assert!(entry.lock().await.token.is_some());
+        tokens.forget("id", &HeaderValue::from_static("later"));
+        assert!(entry.lock().await.token.is_none());
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::allowed_host;
 use super::failure::Failure;
-use crate::domain::{BoundedText, HttpRules, MAX_TOOL_TEXT_BYTES};
+use crate::domain::{BoundedText, HttpRules};
 use crate::ports::ToolOutput;
 use crate::runtime::computed;
 use crate::tools::credentials::Scrub;
@@ -17,21 +17,25 @@ const MAX_CONTENT_TYPE_CHARS: usize = 100;
 /// four bytes each, and names.
 const FRAME_BYTES: usize = 1_024;
 
-/// Reads the answer, without what `scrub` removes. What follows after the allowed bytes is never
+/// The most bytes of a body by these rules, in a result of so many bytes.
+pub(super) fn room(rules: &HttpRules, max_result_bytes: usize) -> usize {
+    let most = usize::try_from(rules.max_response_bytes()).unwrap_or(usize::MAX);
+    most.min(max_result_bytes.saturating_sub(FRAME_BYTES))
+}
+
+/// Reads at most so many bytes of the answer, without what `scrub` removes. What follows after the allowed bytes is never
 /// read, but for what shows that a credential was cut in two; the connection is closed.
 ///
 /// The limit holds for the bytes that are read and, without control characters, for the bytes of
 /// the body in the output.
 pub(super) async fn read(
     mut response: Response,
-    rules: &HttpRules,
-    url: &Url,
+    most: usize,
+    (rules, url): (&HttpRules, &Url),
     scrub: &Scrub,
 ) -> Result<ToolOutput, Failure> {
     let status = response.status().as_u16();
     let content_type = content_type(response.headers(), scrub);
-    let most = usize::try_from(rules.max_response_bytes()).unwrap_or(usize::MAX);
-    let most = most.min(MAX_TOOL_TEXT_BYTES - FRAME_BYTES);
     let read = most + scrub.longest();
     let (mut body, mut is_cut) = (Vec::new(), false);
     // An answer to HEAD has headers of a body that doesn't come.
@@ -68,6 +72,7 @@ pub(super) async fn read(
     });
     Ok(ToolOutput {
         is_error,
+        source: url.host_str().map(str::to_owned),
         ..ToolOutput::new(text)
     })
 }
@@ -106,9 +111,21 @@ fn check_readable(
     match content_type {
         Some(content_type) if !is_text(content_type) => Err(Failure::ContentType {
             status,
-            content_type: content_type.to_owned(),
+            content_type: named(content_type).to_owned(),
         }),
         Some(_) | None => Ok(()),
+    }
+}
+
+/// The type without its parameters, for a text that is not marked as the host's. The rest, and what is
+/// no type, could be sentences.
+fn named(content_type: &str) -> &str {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let of_type = |byte: u8| byte.is_ascii_alphanumeric() || b"/+-._".contains(&byte);
+    if essence.bytes().all(of_type) {
+        essence
+    } else {
+        "of another type"
     }
 }
 

@@ -23,8 +23,12 @@ pub(super) enum Failure {
     #[error("the answer redirects to a request that was not made: {}", .0.rule)]
     RedirectBlocked(Blocked),
     /// A credential can't be used, so that nothing was sent.
-    #[error(transparent)]
+    #[error("the request was not made: {0}")]
     Credential(#[from] CredentialError),
+    /// The request was made, and a credential can't be used for the one that its answer redirects
+    /// to.
+    #[error("the answer redirects to a request that was not made: {0}")]
+    RedirectCredential(CredentialError),
     /// The arguments can't be used.
     #[error("{0}")]
     Arguments(&'static str),
@@ -125,6 +129,8 @@ pub(super) enum Rule {
     Path,
     #[error("it sets a header or a parameter that the platform sets from a credential")]
     Credential,
+    #[error("the URL has a credential in it")]
+    CredentialInUrl,
 }
 
 impl Rule {
@@ -142,6 +148,7 @@ impl Rule {
             Self::Header => "header",
             Self::Path => "path",
             Self::Credential => "credential",
+            Self::CredentialInUrl => "credential_in_url",
         }
     }
 }
@@ -151,7 +158,7 @@ impl Failure {
     pub(super) const fn as_str(&self) -> &'static str {
         match self {
             Self::Blocked(blocked) | Self::RedirectBlocked(blocked) => blocked.rule.as_str(),
-            Self::Credential(failed) => failed.problem.as_str(),
+            Self::Credential(failed) | Self::RedirectCredential(failed) => failed.problem.as_str(),
             Self::Arguments(_) => "arguments",
             Self::Unresolved => "unresolved",
             Self::Unreachable => "unreachable",
@@ -168,6 +175,7 @@ impl Failure {
     pub(super) fn after_redirect(self) -> Self {
         match self {
             Self::Blocked(blocked) => Self::RedirectBlocked(blocked),
+            Self::Credential(failed) => Self::RedirectCredential(failed),
             other => other,
         }
     }

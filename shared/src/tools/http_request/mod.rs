@@ -23,8 +23,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_RANGE,
+    LOCATION, RANGE,
 };
 use reqwest::{Method, Response, StatusCode, Url, redirect, retry};
 use rustls::ClientConfig;
@@ -37,6 +39,7 @@ use crate::metric;
 use crate::ports::{ToolOutput, ToolRequest};
 use crate::tools::credentials::{
     Credential, CredentialError, Credentials, Grant, Problem, Scrub, TokenFailure, Tokens,
+    percent_encoded,
 };
 use failure::{Blocked, Failure, Rule};
 use resolver::CheckedResolver;
@@ -150,16 +153,16 @@ impl HttpRequester {
             let sent = self.send(&request, &granted, &key).await;
             let response = sent.map_err(redirect)?;
             let redirected = request.redirected(&response, rules, self.reach);
-            match redirected.map_err(Failure::after_redirect)? {
-                Some(next) if scrub.is_in(next.url.as_str().as_bytes()) => {
-                    return Err(Failure::RedirectBlocked(Blocked::at(
-                        &next.url,
-                        Rule::Credential,
-                    )));
-                }
-                Some(next) => request = next,
-                None => return answer::read(response, rules, &request.url, &scrub).await,
+            let Some(mut next) = redirected.map_err(Failure::after_redirect)? else {
+                let most = answer::room(rules, call.max_result_bytes);
+                return answer::read(response, most, (rules, &request.url), &scrub).await;
+            };
+            granted.take_from(&mut next.url);
+            if is_told(&scrub, &next.url) {
+                let blocked = Blocked::at(&next.url, Rule::CredentialInUrl);
+                return Err(Failure::RedirectBlocked(blocked));
             }
+            request = next;
         }
         Err(Failure::Redirects)
     }
@@ -222,14 +225,21 @@ impl HttpRequester {
         granted: &Granted,
         key: &str,
     ) -> Result<Response, Failure> {
-        let mut url = request.url.clone();
+        let (mut url, mut headers) = (request.url.clone(), request.headers.clone());
         if let Some((parameter, value)) = &granted.parameter {
-            url.query_pairs_mut().append_pair(parameter, value);
+            let pair = [parameter, value]
+                .map(|text| percent_encoded(text))
+                .join("=");
+            let others = url.query().map(|query| format!("{query}&"));
+            url.set_query(Some(&(others.unwrap_or_default() + &pair)));
+        }
+        if granted.is_some() {
+            // An answer in parts could have the credential in two of them, and whole in none.
+            headers.remove(RANGE);
+            headers.remove(IF_RANGE);
         }
         let mut builder = self.http.request(method(request.method), url);
-        builder = builder
-            .headers(request.headers.clone())
-            .header(ACCEPT_ENCODING, "identity");
+        builder = builder.headers(headers).header(ACCEPT_ENCODING, "identity");
         if let Some((name, value)) = &granted.header {
             builder = builder.header(name, value);
         }
@@ -243,10 +253,10 @@ impl HttpRequester {
             .send()
             .await
             .map_err(|error| Failure::of(&error, &request.url))?;
-        if let Some(id) = &granted.token_of
+        if let (Some(id), Some((_, token))) = (&granted.token_of, &granted.header)
             && response.status() == StatusCode::UNAUTHORIZED
         {
-            self.tokens.forget(id);
+            self.tokens.forget(id, token);
         }
         Ok(response)
     }
@@ -263,6 +273,37 @@ struct Granted {
     scrub: Scrub,
 }
 
+impl Granted {
+    const fn is_some(&self) -> bool {
+        self.header.is_some() || self.parameter.is_some()
+    }
+
+    /// Takes the parameter away from a URL to which the answer redirects: some services keep the
+    /// query. The next request gets it again if it may.
+    fn take_from(&self, url: &mut Url) {
+        let Some((parameter, value)) = &self.parameter else {
+            return;
+        };
+        let is_other = |pair: &&str| {
+            let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
+            !percent_decode_str(name).eq(parameter.bytes())
+                || !percent_decode_str(text).eq(value.bytes())
+        };
+        let others = url.query().map(|query| {
+            let others: Vec<&str> = query.split('&').filter(is_other).collect();
+            others.join("&")
+        });
+        url.set_query(others.as_deref().filter(|others| !others.is_empty()));
+    }
+}
+
+/// Whether the URL to which an answer redirects has a credential in it, which must reach no other
+/// place.
+fn is_told(scrub: &Scrub, next: &Url) -> bool {
+    let decoded: Vec<u8> = percent_decode_str(next.as_str()).collect();
+    scrub.is_in(next.as_str().as_bytes()) || scrub.is_in(&decoded)
+}
+
 /// Logs a failed call. Of its URL at most the host, as far as it may be logged.
 fn log(failure: &Failure, rules: &HttpRules, arguments: &Value) {
     let reason = failure.as_str();
@@ -272,7 +313,7 @@ fn log(failure: &Failure, rules: &HttpRules, arguments: &Value) {
             tracing::warn!(reason, host, "tool call blocked");
             metric::TOOLS_BLOCKED.add(["http_request"], 1);
         }
-        Failure::Credential(failed) => {
+        Failure::Credential(failed) | Failure::RedirectCredential(failed) => {
             let (credential, error) = (failed.name.as_str(), Causes(&failed.problem));
             tracing::warn!(credential, reason, %error, "tool credential failed");
             metric::TOOL_CREDENTIAL_FAILURES.add([reason], 1);

@@ -224,7 +224,7 @@ async fn no_more_calls_are_open_at_once_than_can_be_answered_together() {
         .map(|number| ask_human(&number.to_string()))
         .collect();
     let world = world([calling(calls)]).await.with_agent(|config| {
-        config.tools = vec![asking()];
+        config.tools = vec![asking().into()];
         config.limits = config.limits.with_max_steps(1_000).unwrap();
     });
     let world = world.await;

@@ -40,8 +40,7 @@ async fn world(script: impl IntoIterator<Item = Reply>) -> World {
     let world = World::with_model(ScriptedModel::new(script))
         .await
         .with_agent(|config| {
-            config.builtin_tools = vec![BuiltinTool::Calculator];
-            config.tools = vec![asking()];
+            config.tools = vec![asking().into(), BuiltinTool::Calculator.into()];
         });
     world.await
 }

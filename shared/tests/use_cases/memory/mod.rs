@@ -41,8 +41,7 @@ async fn world(script: impl IntoIterator<Item = Reply>) -> World {
     let world = World::with_model(ScriptedModel::new(script)).await;
     world
         .with_agent(|config| {
-            config.builtin_tools = vec![BuiltinTool::Calculator];
-            config.tools = vec![ask];
+            config.tools = vec![ask.into(), BuiltinTool::Calculator.into()];
         })
         .await
 }

@@ -1,5 +1,7 @@
 //! Limits on a task: steps, cost, its time, and the time of an invocation.
 
+use shared::domain::{AgentTool, CallRules};
+
 use super::*;
 
 /// Each limit, a value at which the task stops, and one with which it completes.
@@ -68,7 +70,7 @@ async fn a_new_run_counts_steps_anew_and_may_succeed_at_the_same_limit() {
     let world = world([calling([calculate("a", "1")])]).await;
     let world = world
         .with_agent(|config| {
-            config.builtin_tools = vec![BuiltinTool::Calculator];
+            config.tools = vec![BuiltinTool::Calculator.into()];
             config.limits = config.limits.with_max_steps(1).unwrap();
             config.limits.on_limit = OnLimit::Fail;
         })
@@ -92,7 +94,7 @@ async fn each_limit_pauses_a_task_until_it_is_resumed_with_a_higher_one() {
         for on_limit in [OnLimit::Pause, OnLimit::Fail] {
             let world = world([calling([calculate("a", "1"), calculate("b", "2")])]).await;
             let world = world.with_agent(|config| {
-                config.builtin_tools = vec![BuiltinTool::Calculator];
+                config.tools = vec![BuiltinTool::Calculator.into()];
                 config.limits.on_limit = on_limit;
             });
             let world = world.await;
@@ -209,7 +211,7 @@ async fn a_task_longer_than_any_invocation_crosses_many() {
     let world =
         world((1..steps).map(|number| calling([calculate(&number.to_string(), "1+1")]))).await;
     let world = world.with_agent(|config| {
-        config.builtin_tools = vec![BuiltinTool::Calculator];
+        config.tools = vec![BuiltinTool::Calculator.into()];
         config.limits = config
             .limits
             .with_max_steps(1_000)
@@ -279,5 +281,67 @@ async fn model_is_asked_to_finish_after_five_sixths_of_the_time() {
         world.tools.requests().len(),
         1,
         "a call that comes too late is not made"
+    );
+}
+
+#[tokio::test]
+async fn a_tool_is_called_as_often_as_its_rules_allow() {
+    let world = world([
+        calling([
+            calculate("a", "1"),
+            calculate("b", "2"),
+            calculate("c", "3"),
+        ]),
+        calling([calculate("d", "4")]),
+    ])
+    .await;
+    let world = world
+        .with_agent(|config| {
+            config.tools = vec![AgentTool {
+                rules: CallRules::default().with_max_calls(2).unwrap(),
+                ..BuiltinTool::Calculator.into()
+            }];
+        })
+        .await;
+    let task = world.submit("hello").await.unwrap().id();
+    let ended = world.run(task).await.unwrap();
+    assert_eq!(ended, RunOutcome::Ended(TaskStatus::Completed));
+    assert_eq!(world.tools.requests().len(), 2);
+    let results: Vec<String> = world
+        .steps(task)
+        .await
+        .into_iter()
+        .filter_map(|step| match step.kind {
+            StepKind::ToolCall { by, text, .. } => (by == ToolRunner::Nobody).then_some(text),
+            StepKind::ModelCall { .. } => None,
+        })
+        .collect();
+    let refused = "not run: calculator may be called 2 times, and was";
+    assert_eq!(results, [refused, refused]);
+}
+
+#[tokio::test]
+async fn a_result_is_cut_where_the_tools_rules_say() {
+    let world = world([calling([calculate("a", "1")])]).await;
+    let world = world
+        .with_agent(|config| {
+            config.tools = vec![AgentTool {
+                rules: CallRules::default().with_max_result_bytes(2_048).unwrap(),
+                ..BuiltinTool::Calculator.into()
+            }];
+        })
+        .await;
+    world
+        .tools
+        .then(ToolReply::Output(ToolOutput::new("x".repeat(3_000))));
+    let task = world.submit("hello").await.unwrap().id();
+    world.run(task).await.unwrap();
+    let steps = world.steps(task).await;
+    let StepKind::ToolCall { text, .. } = &steps[1].kind else {
+        panic!("{steps:?}")
+    };
+    assert!(
+        text.len() == 2_048 && text.ends_with("longer than 2048 bytes]"),
+        "{text}"
     );
 }

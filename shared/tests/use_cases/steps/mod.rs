@@ -52,8 +52,11 @@ pub(crate) async fn world(script: impl IntoIterator<Item = Reply>) -> World {
     let world = World::with_model(ScriptedModel::new(script)).await;
     world
         .with_agent(|config| {
-            config.builtin_tools = vec![BuiltinTool::Calculator, BuiltinTool::CurrentTime];
-            config.tools = vec![ask];
+            config.tools = vec![
+                ask.into(),
+                BuiltinTool::Calculator.into(),
+                BuiltinTool::CurrentTime.into(),
+            ];
         })
         .await
 }
@@ -192,7 +195,7 @@ async fn a_model_whose_calls_the_rules_forbid_is_stopped_before_it_can_make_anot
         let world = World::with_model(model)
             .await
             .with_agent(|config| {
-                config.builtin_tools = vec![BuiltinTool::Calculator];
+                config.tools = vec![BuiltinTool::Calculator.into()];
                 if let Some(most) = most {
                     config.limits = config.limits.with_max_blocked_calls(most).unwrap();
                 }
@@ -240,7 +243,7 @@ async fn an_answers_further_calls_are_not_made_at_the_limit_of_blocked_calls() {
     let world = World::with_model(ScriptedModel::new([calling(calls)]))
         .await
         .with_agent(|config| {
-            config.builtin_tools = vec![BuiltinTool::Calculator];
+            config.tools = vec![BuiltinTool::Calculator.into()];
             config.limits = config.limits.with_max_blocked_calls(1).unwrap();
         })
         .await;

@@ -40,6 +40,7 @@ async fn a_patch_makes_the_next_version_and_leaves_the_rest() {
         "builtin_tools": [{ "name": "http_request", "hosts": ["api.example.com"] }],
     }));
     let (path, first) = created(&platform, &request.to_string()).await;
+    let ask = json!({ "kind": "client", "name": "ask", "description": "", "input_schema": { "type": "object" } });
     let table = [
         (json!({ "name": "writer" }), json!({ "name": "writer" })),
         (
@@ -59,8 +60,17 @@ async fn a_patch_makes_the_next_version_and_leaves_the_rest() {
                 { "type": "object", "properties": { "a": {}, "b": {} } } } }),
         ),
         (
+            json!({ "tools": [shown_http(json!({})), { "name": "ask", "input_schema": { "type": "object" } }] }),
+            json!({ "tools": [shown_http(json!({})), ask] }),
+        ),
+        // As a client of an earlier version has it: the list of the platform's tools is one of its own.
+        (
+            json!({ "builtin_tools": [{ "name": "calculator" }] }),
+            json!({ "tools": [ask, { "kind": "builtin", "name": "calculator" }] }),
+        ),
+        (
             json!({ "instructions": null, "builtin_tools": [], "output_schema": null }),
-            json!({ "instructions": "", "builtin_tools": [], "output_schema": null }),
+            json!({ "instructions": "", "tools": [ask], "output_schema": null }),
         ),
     ];
     let mut expected = first.clone();

@@ -14,7 +14,7 @@ use crate::platform::{Platform, check_refused, redacted};
 fn shown(set: Value) -> Value {
     let mut agent = json!({
         "id": "[id]", "version": 1, "enabled": true, "name": "clerk", "instructions": "", "created_at": "[time]",
-        "models": [shown_model("anthropic", "claude-sonnet-5-5", json!({}))], "tools": [], "builtin_tools": [],
+        "models": [shown_model("anthropic", "claude-sonnet-5-5", json!({}))], "tools": [],
         "output_schema": null,
         "retry": { "max_attempts": 3, "max_seconds": 60, "outage": "wait" }, "cache": null,
         "max_output_tokens": 4096, "timeout_seconds": 1800, "max_cost_micro_usd": null,
@@ -42,7 +42,7 @@ fn shown_model(provider: &str, model: &str, set: Value) -> Value {
 /// The tool `http_request` for one host, and these members instead of the defaults.
 fn shown_http(set: Value) -> Value {
     let mut shown = json!({
-        "name": "http_request", "hosts": ["api.example.com"], "allow_http": false, "methods": ["GET"],
+        "kind": "builtin", "name": "http_request", "hosts": ["api.example.com"], "allow_http": false, "methods": ["GET"],
         "max_response_bytes": 262_144, "timeout_seconds": 20,
     });
     shown
@@ -95,7 +95,11 @@ async fn an_agent_is_created_and_read_back_with_everything_that_it_was_given() {
         ),
         shown_model("anthropic", "claude-haiku-4-5", settings),
     ]);
-    expected["builtin_tools"] = json!([{ "name": "current_time" }, shown_http(json!({}))]);
+    expected["tools"] = json!([
+        { "kind": "client", "name": "look_up", "description": "Looks up.", "input_schema": schema },
+        { "kind": "builtin", "name": "current_time" },
+        shown_http(json!({})),
+    ]);
     let created = platform.post("/v1/agents", request.to_string()).await;
     assert_eq!(
         (created.status, redacted(created.body.clone())),
@@ -116,7 +120,7 @@ async fn an_agent_is_created_and_read_back_with_everything_that_it_was_given() {
     listed
         .as_object_mut()
         .unwrap()
-        .retain(|name, _| !["tools", "builtin_tools", "output_schema"].contains(&name.as_str()));
+        .retain(|name, _| !["tools", "output_schema"].contains(&name.as_str()));
     assert_eq!(
         platform.get("/v1/agents").await.body["data"],
         json!([listed])
@@ -146,18 +150,22 @@ async fn what_is_left_out_has_its_default() {
             shown(json!({})),
         ),
         (
-            body(json!({ "builtin_tools": [
-                { "name": "http_request", "hosts": ["api.example.com"], "allow_http": true, "methods": ["POST", "GET"],
+            body(json!({ "tools": [
+                { "kind": "builtin", "name": "http_request", "hosts": ["api.example.com"], "allow_http": true, "methods": ["POST", "GET"],
                   "paths": ["/v1/orders", "/"], "credentials": ["orders", "0-9"], "max_response_bytes": 2_097_152,
                   "timeout_seconds": 1 },
-                { "name": "calculator" },
+                { "kind": "builtin", "name": "calculator", "max_calls": 3, "max_result_bytes": 2_048 },
+                { "kind": "client", "name": "ask", "description": "Asks.", "input_schema": { "type": "object" },
+                  "max_calls": 1_000 },
             ] })),
-            shown(json!({ "builtin_tools": [
+            shown(json!({ "tools": [
                 shown_http(json!({
                     "allow_http": true, "methods": ["POST", "GET"], "paths": ["/v1/orders", "/"],
                     "credentials": ["orders", "0-9"], "max_response_bytes": 2_097_152, "timeout_seconds": 1,
                 })),
-                { "name": "calculator" },
+                { "kind": "builtin", "name": "calculator", "max_calls": 3, "max_result_bytes": 2_048 },
+                { "kind": "client", "name": "ask", "description": "Asks.", "input_schema": { "type": "object" },
+                  "max_calls": 1_000 },
             ] })),
         ),
         (

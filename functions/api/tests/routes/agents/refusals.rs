@@ -1,5 +1,9 @@
 //! Agents that are refused, and how.
 
+use shared::domain::{Agent, TenantId};
+use shared::ports::AgentStore;
+use shared::testing::samples;
+
 use super::*;
 
 /// A body, and the pointers that it is refused with, each with a part of its detail.
@@ -237,7 +241,7 @@ async fn a_tool_or_a_form_that_no_provider_would_take_is_refused() {
     };
     let long = "x".repeat(65);
     check_all_refused([
-        (tools(named(65, &plain)), &[("/tools", "must have 0 to 64 entries, has 65")] as &[_]),
+        (tools(named(65, &plain)), &[("/tools", "must have at most 64 client tools, has 65")] as &[_]),
         (tools(named(5, &large)), &[("/tools", "at most 131072 bytes")]),
         (tools(json!([tool("a", &plain), tool("b", &plain), tool("a", &plain)])), &[("/tools/2/name", "another tool")]),
         (tools(json!([tool("", &plain)])), &[("/tools/0/name", "1 to 64 characters")]),
@@ -409,6 +413,41 @@ async fn a_tool_of_the_platform_that_is_not_set_as_it_can_be_is_refused() {
 }
 
 #[tokio::test]
+async fn a_tool_with_what_its_kind_does_not_have_is_refused() {
+    let tools = |tools: Value| body(json!({ "tools": tools }));
+    let ask = |set: Value| {
+        let mut ask = json!({ "name": "ask", "input_schema": { "type": "object" } });
+        ask.as_object_mut()
+            .unwrap()
+            .extend(set.as_object().unwrap().clone());
+        tools(json!([ask]))
+    };
+    check_all_refused([
+        (ask(json!({ "kind": "shell" })), &[("/tools/0/kind", "must be client or builtin")] as &[_]),
+        (
+            body(json!({ "builtin_tools": [{ "kind": "client", "name": "ask" }] })),
+            &[("/builtin_tools/0/kind", "must be builtin")],
+        ),
+        (ask(json!({ "kind": 7 })), &[("/tools/0/kind", "must be a text, not")]),
+        (ask(json!({ "hosts": ["api.example.com"] })), &[("/tools/0/hosts", "is not for a client tool")]),
+        (ask(json!({ "max_result_bytes": 2_048 })), &[("/tools/0/max_result_bytes", "is not for a client tool")]),
+        (ask(json!({ "max_calls": 0 })), &[("/tools/0/max_calls", "1 to 1000")]),
+        (
+            tools(json!([{ "kind": "builtin", "name": "calculator", "description": "x", "max_result_bytes": 1 }])),
+            &[("/tools/0/max_result_bytes", "2048 to 524288"), ("/tools/0/description", "is not for calculator")],
+        ),
+        (
+            tools(json!([
+                { "kind": "builtin", "name": "calculator" },
+                { "name": "calculator", "input_schema": { "type": "object" } },
+            ])),
+            &[("/tools/1/name", "another tool")],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn paths_and_credentials_that_no_request_can_have_are_refused() {
     let tools = |tools: Value| body(json!({ "builtin_tools": tools }));
     let http = |set: Value| tools(json!([{ "name": "calculator" }, shown_http(set)]));
@@ -461,11 +500,35 @@ async fn an_agent_with_a_key_in_its_texts_is_refused_without_the_key() {
             tool(&text, json!({ "type": "object" })),
             "/tools/0/description",
         ),
-        (tool("", schema), "/tools/0/input_schema"),
+        (tool("", schema.clone()), "/tools/0/input_schema"),
+        (
+            json!({ "output_schema": { "name": "answer", "schema": schema } }),
+            "/output_schema/schema",
+        ),
     ] {
         let answer = platform.post("/v1/agents", body(agent).to_string()).await;
         check_refused(&answer, &[(field, "looks like a key of GitHub")], field);
         assert!(!answer.body.to_string().contains(&key), "{field}");
     }
     assert!(platform.wrote_nothing().await);
+}
+
+#[tokio::test]
+async fn a_patch_is_searched_for_keys_only_where_it_changes_something() {
+    let platform = Platform::new();
+    let key = ["ghp", "9aB3dE5fG7hJ1kL2mN4pQ6rS8tU0vWxYz12"].join("_");
+    // As an earlier version took it.
+    let config = samples::agent_config("clerk", &format!("Use {key}."));
+    let agent = Agent::create(TenantId::home(), config, samples::START);
+    AgentStore::create(&platform.store, &agent).await.unwrap();
+    let path = format!("/v1/agents/{}", agent.id);
+    let changed = platform.patch(&path, r#"{"max_steps":7}"#).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.body);
+    let with_key = json!({ "instructions": key, "max_steps": 8 });
+    let answer = platform.patch(&path, with_key.to_string()).await;
+    check_refused(
+        &answer,
+        &[("/instructions", "looks like a key of GitHub")],
+        "a patch",
+    );
 }

@@ -30,7 +30,7 @@ async fn the_journal_shows_each_step_page_by_page() {
     let expected = json!({
         "number": 2, "fence": 1, "started_at": "[time]", "finished_at": "[time]", "kind": "tool_call", "call_id": "a",
         "name": "calculator", "arguments": r#"{"expression":"1"}"#, "by": "platform", "text": step["text"],
-        "is_error": false, "is_blocked": false,
+        "is_error": false, "is_blocked": false, "source": null,
     });
     assert_eq!(step, expected);
     let rest = platform

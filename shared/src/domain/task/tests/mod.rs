@@ -30,7 +30,6 @@ fn queued() -> Task {
                 .into(),
         ),
         tools: Vec::new(),
-        builtin_tools: Vec::new(),
         output_schema: None,
         retry: RetryRules::default(),
         cache: None,

@@ -10,7 +10,9 @@ use crate::ports::{InlineUse, Kept};
 /// An inline agent of a tenant of its own.
 fn inline() -> Agent {
     let id = AgentId::derived(std::array::from_fn(|_| fastrand::u8(..)));
-    let config = samples::agent_config("inline", "Be brief.");
+    let mut config = samples::agent_config("inline", "Be brief.");
+    // Such an agent has a record of the newest version.
+    config.tools = vec![samples::limited_calculator()];
     Agent::inline(id, samples::fresh_tenant(), config, at(0))
 }
 

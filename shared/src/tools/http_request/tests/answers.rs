@@ -264,7 +264,11 @@ async fn no_answer_is_longer_than_a_conversation_takes() {
         );
         let shown: Value = serde_json::from_str(&output.text).unwrap();
         assert_eq!(shown["truncated"], true);
-        assert_eq!(output.clone().bounded(), output, "so that it stays JSON");
+        assert_eq!(
+            output.clone().bounded(MAX_TOOL_TEXT_BYTES),
+            output,
+            "so that it stays JSON"
+        );
     }
 }
 

@@ -13,7 +13,7 @@ use crate::tools::http_request::{HttpRequester, Reach};
 use crate::tools::{BuiltinTools, Credentials};
 
 /// No test writes it anywhere but into a secret.
-pub(super) const KEY: &str = "canary/key+42=";
+pub(super) const KEY: &str = "canary/key+42~*=";
 
 /// The platform of a deployment with credentials, and an authority that it trusts.
 pub(super) struct Platform {
@@ -60,7 +60,7 @@ impl Platform {
 
     async fn call_within(&self, rules: HttpRules, arguments: Value) -> ToolOutput {
         let mut request = request(rules, arguments);
-        request.deadline = Deadline::at(samples::after(3_600));
+        request.deadline = Deadline::at(samples::after(7_200));
         self.tools.run(&request).await
     }
 }
@@ -120,7 +120,7 @@ async fn each_kind_is_sent_where_its_service_expects_it() {
         (
             "basic",
             "authorization",
-            "Basic Y2xlcms6Y2FuYXJ5L2tleSs0Mj0=".to_owned(),
+            "Basic Y2xlcms6Y2FuYXJ5L2tleSs0Mn4qPQ==".to_owned(),
         ),
     ];
     for (name, header, expected) in table {
@@ -136,7 +136,7 @@ async fn each_kind_is_sent_where_its_service_expects_it() {
     platform.call(&["query"], json!({ "url": url })).await;
     assert_eq!(
         server.lines(),
-        ["GET /list?page=2&key=canary%2Fkey%2B42%3D"]
+        ["GET /list?page=2&key=canary%2Fkey%2B42~%2A%3D"]
     );
 }
 
@@ -183,7 +183,10 @@ async fn a_redirect_gets_it_only_if_the_secret_names_the_new_place() {
             ),
             (
                 "/echo",
-                Reply::redirect(307, "https://a.example.org:PORT/?k=canary%2Fkey%2B42%3D"),
+                Reply::redirect(
+                    307,
+                    "https://a.example.org:PORT/?k=canary%2Fkey%2B42~%2A%3D",
+                ),
             ),
             ("/end", Reply::text("end")),
         ],
@@ -211,11 +214,97 @@ async fn a_redirect_gets_it_only_if_the_secret_names_the_new_place() {
 }
 
 #[tokio::test]
+async fn a_redirect_that_keeps_the_query_does_not_keep_the_credential() {
+    let platform = Platform::new();
+    platform.set(
+        "query",
+        json!({ "kind": "query", "value": KEY, "parameter": "key" }),
+    );
+    let sent = "canary%2Fkey%2B42~%2A%3D";
+    let same = format!("/list/?page=2&key={sent}");
+    let other = format!("https://a.example.org:PORT/?key={sent}&page=2");
+    // Another service's parameter of the same name.
+    let own = "https://a.example.org:PORT/?key=signature";
+    let told = "https://a.example.org:PORT/?k=canary/key%2b42%7e*%3D";
+    let server = Server::start_tls(
+        &platform.authority,
+        [
+            (
+                "/same?key=canary%2Fkey%2B42~%2A%3D",
+                Reply::redirect(307, &same),
+            ),
+            (
+                "/other?key=canary%2Fkey%2B42~%2A%3D",
+                Reply::redirect(307, &other),
+            ),
+            (
+                "/told?key=canary%2Fkey%2B42~%2A%3D",
+                Reply::redirect(307, told),
+            ),
+            (
+                "/own?key=canary%2Fkey%2B42~%2A%3D",
+                Reply::redirect(307, own),
+            ),
+        ],
+    )
+    .await;
+    for path in ["/same", "/other", "/told", "/own"] {
+        platform
+            .call(&["query"], json!({ "url": server.https(HOSTS[0], path) }))
+            .await;
+    }
+    let with_key = |path: &str| format!("GET {path}key={sent}");
+    assert_eq!(
+        server.lines(),
+        [
+            with_key("/same?"),
+            with_key("/list/?page=2&"),
+            with_key("/other?"),
+            "GET /?page=2".to_owned(),
+            with_key("/told?"),
+            with_key("/own?"),
+            "GET /?key=signature".to_owned(),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_part_of_an_answer_is_never_asked_for_with_a_credential() {
+    let platform = Platform::new();
+    platform.set("github", json!({ "value": KEY }));
+    let server = Server::start_tls(&platform.authority, []).await;
+    for host in [HOSTS[0], HOSTS[1]] {
+        let headers = json!({ "Range": "bytes=0-9", "If-Range": "x" });
+        let arguments = json!({ "url": server.https(host, "/"), "headers": headers });
+        platform.call(&["github"], arguments).await;
+    }
+    assert_eq!(seen(&server, "range"), [None, Some("bytes=0-9".to_owned())]);
+    assert_eq!(seen(&server, "if-range"), [None, Some("x".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_credential_that_a_redirect_needs_is_said_to_be_missing_after_the_request() {
+    let platform = Platform::new();
+    for name in ["one", "two"] {
+        platform.set(name, json!({ "value": KEY, "paths": ["/end"] }));
+    }
+    let server =
+        Server::start_tls(&platform.authority, [("/", Reply::redirect(307, "/end"))]).await;
+    let arguments = json!({ "url": server.https(HOSTS[0], "/"), "method": "POST" });
+    let output = platform.call(&["one", "two"], arguments).await;
+    assert!(
+        output.is_error && output.text.starts_with("the answer redirects to"),
+        "{output:?}"
+    );
+    assert_eq!(server.lines(), ["POST /"]);
+}
+
+#[tokio::test]
 async fn an_answer_that_says_it_again_is_cleaned() {
     let platform = Platform::new();
     platform.set("github", json!({ "value": KEY }));
     let filler = "x".repeat(1_018);
-    let echo = format!("{{\"Authorization\":\"Bearer {KEY}\",\"b64\":\"Y2FuYXJ5L2tleSs0Mj0\"}}");
+    let echo = format!("{{\"Authorization\":\"Bearer {KEY}\",\"b64\":\"Y2FuYXJ5L2tleSs0Mn4qPQ\"}}");
     let server = Server::start_tls(
         &platform.authority,
         [

@@ -16,7 +16,9 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::authority::Authority;
-use crate::domain::{BuiltinTool, Deadline, HostPattern, HttpMethod, HttpRules, Schemes};
+use crate::domain::{
+    BuiltinTool, Deadline, HostPattern, HttpMethod, HttpRules, MAX_TOOL_TEXT_BYTES, Schemes,
+};
 use crate::ports::{ToolOutput, ToolRequest, Tools};
 use crate::testing::http::HttpRequest;
 use crate::testing::{ManualClock, samples};
@@ -276,6 +278,7 @@ pub(super) fn request(rules: HttpRules, arguments: Value) -> ToolRequest {
         tool: BuiltinTool::HttpRequest(rules),
         arguments,
         idempotency_key: "call-7".to_owned(),
+        max_result_bytes: MAX_TOOL_TEXT_BYTES,
         deadline: Deadline::at(samples::after(60)),
     }
 }
