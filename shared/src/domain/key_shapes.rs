@@ -65,8 +65,8 @@ pub fn check_no_key(field: &str, text: &str) -> Result<(), Invalid> {
         return Ok(());
     };
     let reason = format!(
-        "must not have a key in it, and this looks like a key of {issuer}: every model and everybody who may read agents \
-         would get it. Have the operator store it as a credential, and name the credential in http_request"
+        "looks like a key of {issuer}, which all models and readers of the agent would get: have it stored as a credential, \
+         and name that in http_request"
     );
     Err(Invalid::new(field, reason))
 }

@@ -175,7 +175,11 @@ impl ToolEntry {
     }
 
     fn client(self, broken: &mut Broken) -> Option<ToolDefinition> {
-        let has_only = self.has_only(OF_CLIENT, "a client tool", broken);
+        let has_only = self.has_only(
+            OF_CLIENT,
+            "a client tool; set kind if it is another",
+            broken,
+        );
         let name = broken.keep(required("/name", self.name).and_then(ToolName::new));
         let schema = schema("/input_schema", self.input_schema, broken);
         let description = self.description.unwrap_or_default();
