@@ -25,7 +25,7 @@ pub struct AgentTool {
 pub enum ToolKind {
     /// The client runs it.
     Client(ToolDefinition),
-    /// The platform runs it, and has it for all agents.
+    /// The platform runs it. Every agent may have it.
     Builtin(BuiltinTool),
 }
 
@@ -58,11 +58,6 @@ impl CallRules {
     /// The most calls that a task may make, if there is a limit.
     pub const fn max_calls(self) -> Option<u32> {
         self.max_calls
-    }
-
-    /// The most bytes of a result, if the tool has a limit of its own.
-    pub const fn max_result_bytes(self) -> Option<u32> {
-        self.max_result_bytes
     }
 
     /// The most bytes of a result: [`MAX_TOOL_TEXT_BYTES`] unless the tool has a limit of its own.

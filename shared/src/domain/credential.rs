@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::invalid::Invalid;
+use super::invalid::{Invalid, slug};
 
 /// The most credentials that a tool may use.
 pub const MAX_CREDENTIALS: usize = 8;
@@ -19,14 +19,7 @@ pub struct CredentialName(String);
 impl CredentialName {
     /// Checks the name; its place is the caller's to name.
     pub fn new(name: String) -> Result<Self, Invalid> {
-        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
-            return Ok(Self(name));
-        }
-        Err(Invalid::new(
-            "",
-            "must have 1 to 64 characters of a-z, 0-9 and -",
-        ))
+        slug("", name).map(Self)
     }
 
     /// The name as text.

@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
     use crate::domain::{
-        CacheTerms, CallRules, JsonSchema, ModelChain, ModelRef, Provider, ToolKind, ToolName,
+        CacheTerms, CallRules, JsonSchema, ModelChain, ModelRef, Provider, ToolName,
     };
     use crate::testing::samples;
 
@@ -113,9 +113,7 @@ mod tests {
     }
 
     fn limited(calls: u32) -> AgentTool {
-        let rules = CallRules::default().with_max_calls(calls).unwrap();
-        let kind = ToolKind::Builtin(BuiltinTool::Calculator);
-        AgentTool { kind, rules }
+        samples::calculator(CallRules::default().with_max_calls(calls))
     }
 
     #[test]

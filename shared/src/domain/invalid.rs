@@ -46,6 +46,19 @@ pub(super) fn name(field: &str, name: String) -> Result<String, Invalid> {
     Ok(name)
 }
 
+/// Checks that `text` has 1 to 64 characters of `a-z`, `0-9` and `-`, which need no escape in a key, a
+/// path or a search of the logs.
+pub(super) fn slug(field: &str, text: String) -> Result<String, Invalid> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+        return Ok(text);
+    }
+    Err(Invalid::new(
+        field,
+        "must have 1 to 64 characters of a-z, 0-9 and -",
+    ))
+}
+
 /// Checks that `text` is not blank and has at most `max_bytes` bytes of UTF-8.
 pub(super) fn text(field: &str, text: String, max_bytes: usize) -> Result<String, Invalid> {
     if text.trim().is_empty() {

@@ -47,7 +47,7 @@ impl PathPrefix {
 
     /// Whether it stands for this path of a parsed URL.
     ///
-    /// A path that a server may read as another one is never meant: see [`is_unambiguous`].
+    /// A path that a server may read as another one is never meant.
     pub fn covers(&self, path: &str) -> bool {
         let Some(rest) = path.strip_prefix(&self.0) else {
             return false;
@@ -62,7 +62,7 @@ impl PathPrefix {
 /// It has no empty segment, and no parameter of a segment (`;`), which some servers cut off before they
 /// resolve `..`. It encodes nothing that means something in a path, nor a character in more bytes
 /// than UTF-8 needs.
-pub fn is_unambiguous(path: &str) -> bool {
+fn is_unambiguous(path: &str) -> bool {
     const MEANING: [&str; 8] = ["00", "25", "2e", "2f", "3b", "5c", "c0", "c1"];
     let mut codes = path.split('%').skip(1).map(|rest| rest.get(..2));
     !path.contains("//")

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caps::Caps;
 use super::count_limits::CountLimits;
-use super::invalid::Invalid;
+use super::invalid::{Invalid, slug};
 use super::request_rate::RequestRate;
 use super::time::Timestamp;
 
@@ -33,14 +33,7 @@ impl FromStr for TenantId {
     /// Accepts 1 to 64 characters of `a-z`, `0-9` and `-`; the set keeps keys and log searches free
     /// of escapes.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(Invalid::new(
-            "/tenant_id",
-            "must have 1 to 64 characters of a-z, 0-9 and -",
-        ))
+        slug("/tenant_id", text.to_owned()).map(Self)
     }
 }
 

@@ -293,7 +293,7 @@ mod tests {
     use crate::domain::{
         ApiVersion, CallRules, CredentialName, HostPattern, HttpRules, JsonSchema, ModelChoice,
         ModelRef, ModelSettings, Outage, OutputLimitField, OutputSchema, PathPrefix, Provider,
-        ReasoningEffort, Thousandths, ToolKind, ToolName, Transfer,
+        ReasoningEffort, Thousandths, ToolName, Transfer,
     };
     use crate::testing::samples;
 
@@ -410,13 +410,9 @@ mod tests {
             assert_eq!(record(&agent)["v"], number(2));
             assert_eq!(read(&record(&agent)).unwrap(), agent);
         }
-        let calculator = || ToolKind::Builtin(BuiltinTool::Calculator);
-        let limited = AgentTool {
-            kind: calculator(),
-            rules: CallRules::default().with_max_calls(3).unwrap(),
-        };
+        let limited = samples::calculator(CallRules::default().with_max_calls(3));
         let client = asking(JsonSchema::new(json!({ "type": "object" })).unwrap());
-        for tools in [vec![limited], vec![calculator().into(), client]] {
+        for tools in [vec![limited], vec![BuiltinTool::Calculator.into(), client]] {
             agent.config.tools = tools;
             assert_eq!(record(&agent)["v"], number(2));
             assert_eq!(read(&record(&agent)).unwrap(), agent);

@@ -12,10 +12,10 @@ use std::time::Duration;
 use crate::domain::{
     Agent, AgentConfig, AgentName, AgentTool, ApiToken, AssistantContent, AssistantPart,
     BuiltinTool, CacheRules, CacheUse, CallRules, Caller, CapKind, Caps, Cost, Credential,
-    Deadline, FailedAttempt, Failure, FailureCode, Grace, Instructions, KeyId, KeyName, KeyTerms,
-    Lease, Limits, Message, ModelAnswer, ModelChain, ModelRef, ModelRequest, Origin, Output,
-    Pepper, Prompt, Provider, RequestRate, RetryRules, Scope, Spend, Step, StepKind, StopReason,
-    Task, TaskId, TaskInput, TaskState, TenantId, Timestamp, ToolCall, ToolKind, ToolRunner,
+    Deadline, FailedAttempt, Failure, FailureCode, Grace, Instructions, Invalid, KeyId, KeyName,
+    KeyTerms, Lease, Limits, Message, ModelAnswer, ModelChain, ModelRef, ModelRequest, Origin,
+    Output, Pepper, Prompt, Provider, RequestRate, RetryRules, Scope, Spend, Step, StepKind,
+    StopReason, Task, TaskId, TaskInput, TaskState, TenantId, Timestamp, ToolCall, ToolRunner,
     ToolUse, TraceHeader, Usage, WorkerId,
 };
 use crate::ports::{SealedCredential, TaskMessage, TaskSummary};
@@ -23,11 +23,11 @@ use crate::ports::{SealedCredential, TaskMessage, TaskSummary};
 /// The moment at which samples begin: 18 November 2026.
 pub const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
 
-/// A tool with a rule that the first version does not know.
-pub fn limited_calculator() -> AgentTool {
+/// The calculator, with these rules for its calls.
+pub fn calculator(rules: Result<CallRules, Invalid>) -> AgentTool {
     AgentTool {
-        kind: ToolKind::Builtin(BuiltinTool::Calculator),
-        rules: CallRules::default().with_max_calls(3).unwrap_or_default(),
+        rules: rules.expect("valid rules"),
+        ..BuiltinTool::Calculator.into()
     }
 }
 

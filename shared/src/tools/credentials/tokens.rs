@@ -183,7 +183,7 @@ impl Tokens {
     /// Forgets this token of the credential, and no later one: its host no longer accepts it.
     pub(in crate::tools) fn forget(&self, id: &str, refused: &HeaderValue) {
         let entry = self.entry(id);
-        // Whoever holds the lock is asking for another one.
+        // Another call that holds the lock is asking for another token.
         if let Ok(mut entry) = entry.try_lock() {
             entry.token = entry.token.take().filter(|token| token.value != *refused);
         }

@@ -1,6 +1,7 @@
 //! Limits on a task: steps, cost, its time, and the time of an invocation.
 
-use shared::domain::{AgentTool, CallRules};
+use shared::domain::CallRules;
+use shared::testing::samples;
 
 use super::*;
 
@@ -297,10 +298,7 @@ async fn a_tool_is_called_as_often_as_its_rules_allow() {
     .await;
     let world = world
         .with_agent(|config| {
-            config.tools = vec![AgentTool {
-                rules: CallRules::default().with_max_calls(2).unwrap(),
-                ..BuiltinTool::Calculator.into()
-            }];
+            config.tools = vec![samples::calculator(CallRules::default().with_max_calls(2))];
         })
         .await;
     let task = world.submit("hello").await.unwrap().id();
@@ -325,10 +323,8 @@ async fn a_result_is_cut_where_the_tools_rules_say() {
     let world = world([calling([calculate("a", "1")])]).await;
     let world = world
         .with_agent(|config| {
-            config.tools = vec![AgentTool {
-                rules: CallRules::default().with_max_result_bytes(2_048).unwrap(),
-                ..BuiltinTool::Calculator.into()
-            }];
+            let rules = CallRules::default().with_max_result_bytes(2_048);
+            config.tools = vec![samples::calculator(rules)];
         })
         .await;
     world

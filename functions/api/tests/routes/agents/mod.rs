@@ -4,6 +4,7 @@ mod aliases;
 mod cache;
 mod changes;
 mod refusals;
+mod tools;
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};

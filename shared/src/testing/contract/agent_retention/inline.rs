@@ -4,7 +4,7 @@ use super::{
     Agent, AgentHead, AgentOfTask, AgentPorts, Arc, ArchivedAgent, Outcome, StoreError, Switch,
     TaskScan, TenantStatus, archived, at, eventually, holds, same, samples,
 };
-use crate::domain::AgentId;
+use crate::domain::{AgentId, CallRules};
 use crate::ports::{InlineUse, Kept};
 
 /// An inline agent of a tenant of its own.
@@ -12,7 +12,7 @@ fn inline() -> Agent {
     let id = AgentId::derived(std::array::from_fn(|_| fastrand::u8(..)));
     let mut config = samples::agent_config("inline", "Be brief.");
     // Such an agent has a record of the newest version.
-    config.tools = vec![samples::limited_calculator()];
+    config.tools = vec![samples::calculator(CallRules::default().with_max_calls(3))];
     Agent::inline(id, samples::fresh_tenant(), config, at(0))
 }
 

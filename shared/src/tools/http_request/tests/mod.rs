@@ -3,6 +3,7 @@
 mod answers;
 mod authority;
 mod credentials;
+mod echoes;
 mod guard;
 mod redirects;
 mod stand_in;
